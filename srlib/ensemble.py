@@ -1,0 +1,269 @@
+"""The random model: one layer, and a network of independent layers (M1, M2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from srlib import _validation, haar, spectra
+from srlib.spectra import Law
+
+__all__ = ["Ensemble", "Network", "sample"]
+
+
+def sample(
+    shape: Sequence[int],
+    stable_rank: float,
+    *,
+    spectral_norm: float = 1.0,
+    law: Law = spectra.two_level,
+    batch: int | Sequence[int] = (),
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    r"""Draw matrices of a given stable rank and spectral norm, invariant under rotations on both sides.
+
+    .. math:: W = s\, U \operatorname{diag}(\sigma)\, V^\top ,
+
+    with :math:`U, V` the first :math:`k = \min(m, n)` columns of independent Haar orthogonal matrices and
+    :math:`\sigma` from the law.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns :math:`(m, n)`.
+    stable_rank
+        :math:`r \in [1, \min(m, n)]`; every draw has it, to rounding.
+    spectral_norm
+        :math:`s > 0`.
+    law
+        Law of the relative singular values, from :mod:`srlib.spectra` or your own.
+    batch
+        Leading dimensions of the result.
+    generator
+        Source of randomness; torch's default one when omitted.
+    dtype
+        Floating dtype of the result; torch's default one when omitted. Half precision is computed in float32.
+    device
+        Device of the result and of ``generator``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(*batch, m, n)``.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer, a number not real or ``dtype`` not floating.
+    ValueError
+        If ``stable_rank`` lies outside its range, ``spectral_norm`` is not positive and finite, or a size is out of
+        range.
+
+    Examples
+    --------
+    >>> import srlib
+    >>> W = sample((64, 32), 8.0, spectral_norm=2.0, generator=torch.Generator().manual_seed(0))
+    >>> print(f"{srlib.stable_rank(W):.3f} {torch.linalg.matrix_norm(W, 2):.3f}")
+    8.000 2.000
+    """
+    m, n = _validation.layer_shape(shape)
+    s = _validation.positive(spectral_norm, "spectral_norm")
+    batch, dtype = _validation.batch_shape(batch), _validation.floating_dtype(dtype)
+    k = min(m, n)
+
+    options = {"batch": batch, "generator": generator, "dtype": _validation.compute_dtype(dtype), "device": device}
+    sigma = law((m, n), stable_rank, **options)
+    U = haar.orthogonal(m, k, **options)
+    V = haar.orthogonal(n, k, **options)
+    return ((U * (s * sigma).unsqueeze(-2)) @ V.mT).to(dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    r"""A batch of bias-free networks :math:`f(x) = v \cdot \varphi(W_L \varphi(\cdots \varphi(W_1 x)))`.
+
+    Parameters
+    ----------
+    weights
+        :math:`W_1, \dots, W_L`, each of shape ``(batch, n_l, n_{l-1})``.
+    readout
+        :math:`v`, shape ``(batch, n_L)``.
+    negative_slope
+        Slope :math:`a` of the activation on negative inputs: 0 is ReLU, 1 is linear.
+    """
+
+    weights: tuple[Tensor, ...]
+    readout: Tensor
+    negative_slope: float = 0.0
+
+
+@dataclass(frozen=True, init=False)
+class Ensemble:
+    r"""Random deep networks whose layers have given stable ranks and spectral norms.
+
+    Layer :math:`l` is drawn by :func:`sample`, independently of the others; the readout is
+    :math:`s_\mathrm{out}` times a uniform unit vector.
+
+    Parameters
+    ----------
+    widths
+        :math:`(n_0, \dots, n_L)`, input first; at least two.
+    stable_ranks
+        :math:`r_l \in [1, \min(n_l, n_{l-1})]`: one number for all layers, or one for each of the :math:`L` layers.
+    spectral_norms
+        :math:`s_l > 0`: one number, or one for each layer.
+    law
+        Law of the relative singular values of every layer.
+    readout_norm
+        :math:`s_\mathrm{out} > 0`.
+    negative_slope
+        Slope :math:`a` of the activation :math:`\varphi(z) = z` for :math:`z > 0`, :math:`az` otherwise.
+
+    Raises
+    ------
+    TypeError
+        If a width is not an integer or another argument not a real number.
+    ValueError
+        If a value lies outside its range, or a list has another length than there are layers.
+
+    Examples
+    --------
+    >>> ensemble = Ensemble((784, 256, 256), stable_ranks=[64, 32.5], spectral_norms=1.5)
+    >>> ensemble.depth, ensemble.spectral_norms
+    (2, (1.5, 1.5))
+    >>> network = ensemble.sample(10, generator=torch.Generator().manual_seed(0))
+    >>> [tuple(W.shape) for W in network.weights]
+    [(10, 256, 784), (10, 256, 256)]
+    """
+
+    widths: tuple[int, ...]
+    stable_ranks: tuple[float, ...]
+    spectral_norms: tuple[float, ...] = 1.0
+    law: Law = spectra.two_level
+    readout_norm: float = 1.0
+    negative_slope: float = 0.0
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        stable_ranks: float | Sequence[float],
+        spectral_norms: float | Sequence[float] = 1.0,
+        *,
+        law: Law = spectra.two_level,
+        readout_norm: float = 1.0,
+        negative_slope: float = 0.0,
+    ) -> None:
+        widths = tuple(_validation.width(n, f"widths[{l}]") for l, n in enumerate(widths))
+        if len(widths) < 2:
+            raise ValueError(f"widths must hold at least the input and one layer, got {widths}")
+        ranks = _per_layer(stable_ranks, len(widths) - 1, "stable_ranks")
+        norms = _per_layer(spectral_norms, len(widths) - 1, "spectral_norms")
+        shapes = list(zip(widths[1:], widths[:-1], strict=True))
+        values = {
+            "widths": widths,
+            "stable_ranks": tuple(
+                _validation.stable_rank(r, min(shape), f"stable_ranks[{l}]")
+                for l, (r, shape) in enumerate(zip(ranks, shapes, strict=True))
+            ),
+            "spectral_norms": tuple(_validation.positive(s, f"spectral_norms[{l}]") for l, s in enumerate(norms)),
+            "law": law,
+            "readout_norm": _validation.positive(readout_norm, "readout_norm"),
+            "negative_slope": _validation.number(negative_slope, "negative_slope"),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers :math:`L`, the readout not counted."""
+        return len(self.widths) - 1
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Shapes ``(n_l, n_{l-1})`` of the layers."""
+        return tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
+
+    @property
+    def quartic_traces(self) -> tuple[float, ...]:
+        r"""Mean quartic traces :math:`q_l` of the layers; see :func:`srlib.spectra.mean_quartic_trace`."""
+        layers = zip(self.shapes, self.stable_ranks, strict=True)
+        return tuple(spectra.mean_quartic_trace(self.law, shape, r) for shape, r in layers)
+
+    @property
+    def participation_ranks(self) -> tuple[float, ...]:
+        r"""Participation ranks :math:`p_l = r_l^2 / q_l` of the layers."""
+        return tuple(r**2 / q for r, q in zip(self.stable_ranks, self.quartic_traces, strict=True))
+
+    def preserving(self) -> Ensemble:
+        r"""The same ensemble with the spectral norms that keep :math:`\mathbb{E}\|h_l\|^2` constant (F2).
+
+        .. math:: s_l^2 = \frac{n_{l-1}}{\eta\, r_l}, \qquad \eta = \frac{1 + a^2}{2} .
+
+        Returns
+        -------
+        Ensemble
+            Equal to this one but for ``spectral_norms``.
+
+        Examples
+        --------
+        >>> Ensemble((16, 8), 2).preserving().spectral_norms
+        (4.0,)
+        """
+        eta = (1 + self.negative_slope**2) / 2
+        layers = zip(self.shapes, self.stable_ranks, strict=True)
+        return replace(self, spectral_norms=[math.sqrt(n / (eta * r)) for (_, n), r in layers])
+
+    def sample(
+        self,
+        batch: int,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+    ) -> Network:
+        """Draw independent networks.
+
+        Parameters
+        ----------
+        batch
+            How many; 0 is allowed.
+        generator
+            Source of randomness; torch's default one when omitted.
+        dtype
+            Floating dtype of the weights.
+        device
+            Device of the weights and of ``generator``.
+
+        Returns
+        -------
+        Network
+            Weights ``(batch, n_l, n_{l-1})`` and readout ``(batch, n_L)``.
+
+        Raises
+        ------
+        TypeError
+            If ``dtype`` is not floating.
+        ValueError
+            If ``batch`` is negative.
+        """
+        options = {"batch": batch, "generator": generator, "dtype": dtype, "device": device}
+        layers = zip(self.shapes, self.stable_ranks, self.spectral_norms, strict=True)
+        weights = tuple(sample(shape, r, spectral_norm=s, law=self.law, **options) for shape, r, s in layers)
+        readout = self.readout_norm * haar.orthogonal(self.widths[-1], 1, **options).squeeze(-1)
+        return Network(weights, readout, self.negative_slope)
+
+
+def _per_layer(value: float | Sequence[float], depth: int, name: str) -> tuple[float, ...]:
+    if isinstance(value, Real) or getattr(value, "ndim", None) == 0:
+        return (value,) * depth
+    values = tuple(value)
+    if len(values) != depth:
+        raise ValueError(f"{name} must be one number or {depth} numbers, one a layer, got {len(values)}: {value!r}")
+    return values

@@ -1,0 +1,81 @@
+"""Feed-forward maps of the random model."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from srlib.ensemble import Network
+
+__all__ = ["Activations", "forward"]
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    r"""What a forward pass computes, for a batch of networks and :math:`N` inputs.
+
+    Parameters
+    ----------
+    post
+        :math:`h_0 = x, h_1, \dots, h_L`, each of shape ``(batch, N, n_l)``.
+    gates
+        Diagonals of :math:`D_1, \dots, D_L`, :math:`D_l = \operatorname{diag}\varphi'(a_l)`, shape ``(batch, N, n_l)``.
+    output
+        :math:`f(x) = v \cdot h_L`, shape ``(batch, N)``.
+    """
+
+    post: tuple[Tensor, ...]
+    gates: tuple[Tensor, ...]
+    output: Tensor
+
+
+def forward(network: Network, x: Tensor) -> Activations:
+    r"""Run a batch of networks on the same inputs.
+
+    .. math:: a_l = W_l h_{l-1}, \qquad h_l = D_l a_l = \varphi(a_l), \qquad f(x) = v \cdot h_L .
+
+    Parameters
+    ----------
+    network
+        A batch of networks, from :meth:`srlib.Ensemble.sample` or built from your own weights.
+    x
+        Inputs, shape ``(N, n_0)``, of the weights' dtype and device; :math:`N` may be 0.
+
+    Returns
+    -------
+    Activations
+        Post-activations, gates and outputs.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not a tensor of the weights' dtype.
+    ValueError
+        If ``x`` does not have shape ``(N, n_0)`` or holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import srlib
+    >>> network = srlib.Ensemble((3, 8, 8), [2, 4]).sample(5, generator=torch.Generator().manual_seed(0))
+    >>> result = forward(network, torch.ones(2, 3, dtype=torch.float64))
+    >>> result.post[-1].shape, result.output.shape
+    (torch.Size([5, 2, 8]), torch.Size([5, 2]))
+    """
+    first = network.weights[0]
+    if not isinstance(x, Tensor) or x.dtype != first.dtype:
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"x must be a tensor of the weights' dtype {first.dtype}, got {kind}")
+    if x.ndim != 2 or x.shape[1] != first.shape[-1]:
+        raise ValueError(f"x must have shape (N, n_0) = (N, {first.shape[-1]}), got {tuple(x.shape)}")
+    if not torch.isfinite(x).all():
+        raise ValueError("x must have finite entries, got NaN or infinity")
+
+    h = x.expand(first.shape[0], *x.shape)
+    post, gates = [h], []
+    for W in network.weights:
+        a = h @ W.mT
+        gate = torch.where(a > 0, 1.0, network.negative_slope).to(a)
+        h = gate * a
+        post.append(h)
+        gates.append(gate)
+    return Activations(tuple(post), tuple(gates), torch.einsum("bni,bi->bn", h, network.readout))

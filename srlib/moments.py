@@ -1,0 +1,135 @@
+"""Exact finite-width predictions for the random model (F1, F2, F3)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from srlib.ensemble import Ensemble
+
+__all__ = ["FeatureNorm", "feature_norm", "fluctuation_exponent"]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureNorm:
+    r"""Moments of :math:`X_l = \|h_l\|^2 / \|x\|^2`, kept as logarithms so that no depth under- or overflows.
+
+    Parameters
+    ----------
+    log_mean
+        :math:`\log \mathbb{E} X_l` for :math:`l = 0, \dots, L`, shape ``(L + 1,)``, float64.
+    log_ratio
+        :math:`\log\bigl(\mathbb{E} X_l^2 / (\mathbb{E} X_l)^2\bigr)`, shape ``(L + 1,)``, float64.
+    """
+
+    log_mean: Tensor
+    log_ratio: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        r""":math:`\mathbb{E} X_l`, shape ``(L + 1,)``."""
+        return self.log_mean.exp()
+
+    @property
+    def second(self) -> Tensor:
+        r""":math:`\mathbb{E} X_l^2`, shape ``(L + 1,)``."""
+        return (2 * self.log_mean + self.log_ratio).exp()
+
+    @property
+    def relative_variance(self) -> Tensor:
+        r""":math:`\operatorname{Var} X_l / (\mathbb{E} X_l)^2`, shape ``(L + 1,)``."""
+        return self.log_ratio.expm1()
+
+
+def feature_norm(ensemble: Ensemble) -> FeatureNorm:
+    r"""Mean and second moment of the squared feature norm of every layer, exact at finite width.
+
+    With :math:`X_l = \|h_l\|^2 / \|x\|^2`, :math:`\eta = (1 + a^2)/2` and :math:`\eta_4 = (1 + a^4)/2`,
+
+    .. math::
+
+        \frac{\mathbb{E} X_l}{\mathbb{E} X_{l-1}} = \eta\, \frac{s_l^2 r_l}{n_{l-1}}, \qquad
+        \frac{\mathbb{E} X_l^2}{\mathbb{E} X_{l-1}^2} =
+            s_l^4\, \frac{r_l^2 + 2 q_l}{n_{l-1}(n_{l-1} + 2)} \cdot \frac{(n_l - 1)\eta^2 + 3\eta_4}{n_l + 2} .
+
+    Parameters
+    ----------
+    ensemble
+        The random model; of its law only the stable ranks and the mean quartic traces matter.
+
+    Returns
+    -------
+    FeatureNorm
+        For :math:`l = 0, \dots, L`.
+
+    References
+    ----------
+    For independent Gaussian weights the fluctuations are those of :cite:t:`hanin2020products`.
+
+    Examples
+    --------
+    >>> feature_norm(Ensemble((16, 16, 16), 4.0)).mean  # a factor 4/16 a layer, and half of it passes the ReLU
+    tensor([1.0000, 0.1250, 0.0156], dtype=torch.float64)
+    """
+    n, m = _widths(ensemble)
+    r, s, q = (_column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces))
+    eta, eta4 = _gate_moments(ensemble)
+
+    mean = eta * s**2 * r / n  # F2
+    layer = n / (n + 2) * (1 + 2 * q / r**2)  # F3: E|Wx|^4 over (E|Wx|^2)^2
+    gates = ((m - 1) + 3 * eta4 / eta**2) / (m + 2)  # F3: E|phi(u)|^4 over (E|phi(u)|^2)^2
+    return FeatureNorm(_accumulate(mean.log()), _accumulate(layer.log() + gates.log()))
+
+
+def fluctuation_exponent(ensemble: Ensemble) -> float:
+    r"""Fluctuation exponent: the leading order of :math:`\log\bigl(\mathbb{E} X_L^2 / (\mathbb{E} X_L)^2\bigr)` in
+    inverse width (F3).
+
+    .. math::
+
+        \epsilon = \sum_l \frac{2}{n_{l-1}}\Bigl(\frac{n_{l-1}}{p_l} - 1\Bigr)
+                   + \frac{3}{n_l}\Bigl(\frac{\eta_4}{\eta^2} - 1\Bigr) ,
+
+    which is :math:`5L/n` for square Gaussian ReLU layers and :math:`3L/n` for orthogonal ones.
+
+    Parameters
+    ----------
+    ensemble
+        The random model.
+
+    Returns
+    -------
+    float
+        Dimensionless, at least 0 (to rounding).
+
+    References
+    ----------
+    :cite:t:`hanin2020products` for independent Gaussian weights.
+
+    Examples
+    --------
+    >>> fluctuation_exponent(Ensemble((30,) * 11, stable_ranks=30))  # orthogonal: 3 * 10 / 30
+    1.0
+    """
+    n, m = _widths(ensemble)
+    p = _column(ensemble.participation_ranks)
+    eta, eta4 = _gate_moments(ensemble)
+    return (2 / n * (n / p - 1) + 3 / m * (eta4 / eta**2 - 1)).sum().item()
+
+
+def _widths(ensemble: Ensemble) -> tuple[Tensor, Tensor]:
+    widths = _column(ensemble.widths)
+    return widths[:-1], widths[1:]
+
+
+def _column(values) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _gate_moments(ensemble: Ensemble) -> tuple[float, float]:
+    a = ensemble.negative_slope
+    return (1 + a**2) / 2, (1 + a**4) / 2
+
+
+def _accumulate(log_factors: Tensor) -> Tensor:
+    return torch.cat([log_factors.new_zeros(1), log_factors.cumsum(0)])

@@ -1,0 +1,154 @@
+"""House style of the book's figures: theory is a line, simulation is points with intervals."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+__all__ = ["SINGLE", "WIDE", "figure", "legend", "palette", "points", "theory"]
+
+#: Size in inches of a figure with one panel, and of one that fills the page.
+SINGLE, WIDE = (5.6, 3.8), (8.4, 3.6)
+
+_STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": "medium",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "svg.hashsalt": "srlib",
+}
+
+
+def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None = None, **options):
+    """Open a figure in the house style.
+
+    Parameters
+    ----------
+    rows, columns
+        Panels.
+    size
+        Width and height in inches; :data:`SINGLE` for one column and :data:`WIDE` for more when omitted.
+    options
+        Passed on to :func:`matplotlib.pyplot.subplots`, such as ``sharey=True``.
+
+    Returns
+    -------
+    tuple
+        The figure, and its axes: one, or an array of them.
+
+    Examples
+    --------
+    >>> fig, axes = figure(1, 2)
+    >>> axes.shape
+    (2,)
+    >>> plt.close(fig)
+    """
+    size = size or (SINGLE if columns == 1 else WIDE)
+    with sns.axes_style("ticks", _STYLE), sns.plotting_context("notebook", font_scale=0.85):
+        fig, axes = plt.subplots(rows, columns, figsize=size, dpi=_STYLE["figure.dpi"], layout="constrained", **options)
+    for ax in np.ravel(axes):
+        ax.grid(True, color="0.92", linewidth=0.8)
+        ax.set_axisbelow(True)
+        sns.despine(ax=ax)
+    return fig, axes
+
+
+def palette(values: int | Sequence) -> list:
+    """Colours that colour-blind readers can tell apart: one for each of a few categories, or for an ordered sequence.
+
+    Parameters
+    ----------
+    values
+        Number of categories (up to 8), or the ordered values themselves, which get a sequential map.
+
+    Returns
+    -------
+    list
+        RGB triples.
+
+    Examples
+    --------
+    >>> len(palette(3)), len(palette([1, 2, 4, 8]))
+    (3, 4)
+    """
+    if isinstance(values, int):
+        return list(sns.color_palette("colorblind", values))
+    return list(sns.color_palette("viridis", len(values) + 1))[: len(values)]
+
+
+def theory(ax: Axes, x, y, *, color, label: str | None = None, **options) -> Line2D:
+    """Draw a prediction as a line.
+
+    Parameters
+    ----------
+    ax
+        Axes to draw on.
+    x, y
+        Arrays or tensors of equal length.
+    color, label, options
+        As for :meth:`matplotlib.axes.Axes.plot`.
+
+    Returns
+    -------
+    matplotlib.lines.Line2D
+        The line.
+    """
+    return ax.plot(np.asarray(x), np.asarray(y), "-", color=color, label=label, zorder=2, **options)[0]
+
+
+def points(ax: Axes, x, y, error=None, *, color, label: str | None = None, marker: str = "o", **options):
+    """Draw a simulation as points with intervals.
+
+    Parameters
+    ----------
+    ax
+        Axes to draw on.
+    x, y
+        Arrays or tensors of equal length.
+    error
+        Half-widths of the intervals, or a pair of arrays (below, above); none are drawn when omitted.
+    color, label, marker, options
+        As for :meth:`matplotlib.axes.Axes.errorbar`.
+
+    Returns
+    -------
+    matplotlib.container.ErrorbarContainer
+        The points.
+    """
+    return ax.errorbar(
+        np.asarray(x),
+        np.asarray(y),
+        yerr=None if error is None else np.asarray(error),
+        fmt=marker,
+        markersize=4.5,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        elinewidth=1.2,
+        color=color,
+        label=label,
+        zorder=3,
+        **options,
+    )
+
+
+def legend(ax: Axes, *, outside: bool = False, **options) -> None:
+    """Place a legend, to the right of the panel if there is no room inside.
+
+    Parameters
+    ----------
+    ax
+        Axes whose labelled artists are listed.
+    outside
+        Whether to put it to the right of the axes.
+    options
+        Passed on to :meth:`matplotlib.axes.Axes.legend`.
+    """
+    where = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if outside else {}
+    ax.legend(**({"fontsize": "small", "handlelength": 1.4} | where | options))
