@@ -100,7 +100,7 @@ class Claim:
         name = passed.rsplit(" ", 1)[0]
         colour, mark = ("#0b6e4f", "✓") if self else ("#b3261e", "✗")
         return (
-            f'<div class="claim claim-{self.verdict}" style="border-left:4px solid {colour};padding:.2em .7em">'
+            f'<div class="claim claim-{self.verdict}" id="claim-{self.id}" style="border-left:4px solid {colour};padding:.2em .7em">'
             f'<strong style="color:{colour}">{mark} {name}</strong> {rest[0]}<br>'
             f"<small>{' · '.join(rest[1:])}</small></div>"
         )

@@ -145,10 +145,10 @@ class Ensemble:
 
     widths: tuple[int, ...]
     stable_ranks: tuple[float, ...]
-    spectral_norms: tuple[float, ...] = 1.0
-    law: Law = spectra.two_level
-    readout_norm: float = 1.0
-    negative_slope: float = 0.0
+    spectral_norms: tuple[float, ...]
+    law: Law
+    readout_norm: float
+    negative_slope: float
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ def forward(network: Network, x: Tensor) -> Activations:
     Parameters
     ----------
     network
-        A batch of networks, from :meth:`srlib.Ensemble.sample` or built from your own weights.
+        A batch of networks, from :meth:`~srlib.ensemble.Ensemble.sample` or built from your own weights.
     x
         Inputs, shape ``(N, n_0)``, of the weights' dtype and device; :math:`N` may be 0.
 

@@ -84,7 +84,9 @@ def two_level(shape, stable_rank, *, batch=(), generator=None, dtype=None, devic
 def projector(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None) -> Tensor:
     r"""A projection of rank :math:`r`, with a remainder if :math:`r` is not whole: the largest quartic trace (S1).
 
-    .. math:: \sigma = \bigl(\underbrace{1, \dots, 1}_{\lfloor r\rfloor}, \sqrt{r - \lfloor r\rfloor}, 0, \dots, 0\bigr) .
+    .. math::
+
+        \sigma = \bigl(\underbrace{1, \dots, 1}_{\lfloor r\rfloor}, \sqrt{r - \lfloor r\rfloor}, 0, \dots, 0\bigr) .
 
     Arguments, result and errors are those of :class:`Law`.
 

@@ -1,0 +1,70 @@
+# From clone to book. `make help` lists the commands.
+
+PYTHON ?= python3
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+NOTEBOOK ?=
+PARAMETERS ?=
+PORT ?= 8000
+
+BIN := .venv/bin
+READY := .venv/.ready
+export PYTHONHASHSEED := 0
+export JUPYTER_PREFER_ENV_PATH := 1
+# Snakemake's own lock outlives a killed run; this one goes with its process.
+SNAKEMAKE = flock --close _build/.lock $(BIN)/snakemake --snakefile workflow/Snakefile \
+	--jobs $(JOBS) --quiet all --rerun-incomplete --nolock
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test lint serve run compare accept clean distclean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## create .venv with the pinned versions
+
+# The content of the lock decides, and a broken installation is never taken for a finished one.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": set PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the pinned versions into .venv (once; a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+book: $(READY) ## execute all stale notebooks, check the claims, build the site into _build/html
+	@mkdir -p _build
+	@$(SNAKEMAKE) || { echo "make book failed; the steps are logged in .snakemake/log/" >&2; exit 1; }
+	@echo "the book is in _build/html; \`make serve\` opens it"
+
+test: $(READY) ## unit, property and doctest tests, stored outputs of the notebooks, the built book
+	$(BIN)/python -m pytest -q --ignore tests/test_site.py
+	TQDM_DISABLE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -c tests/nbval.ini --rootdir . \
+		--nbval notebooks --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg -n $(JOBS) --dist loadfile
+	@$(MAKE) --no-print-directory book
+	$(BIN)/python -m pytest -q tests/test_site.py
+
+lint: $(READY) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+serve: ## open the built site on localhost
+	@test -f _build/html/index.html || { echo "error: there is no site yet: run make book first" >&2; exit 1; }
+	@echo "http://localhost:$(PORT)/ (Ctrl-C ends it)"
+	@$(PYTHON) -m webbrowser http://localhost:$(PORT)/ >/dev/null 2>&1 || true
+	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+run: $(READY) ## run one notebook with other parameters: make run NOTEBOOK=02_sampling PARAMETERS="-p seed 7"
+	@test -n "$(NOTEBOOK)" || { echo 'error: name one: make run NOTEBOOK=02_sampling PARAMETERS="-p seed 7"' >&2; exit 1; }
+	@$(BIN)/python workflow/execute.py notebooks/$(NOTEBOOK).py _build/runs/$(NOTEBOOK).ipynb --announce $(PARAMETERS)
+
+compare: $(READY) ## which claims and stored outputs a fresh run changed
+	@$(BIN)/python workflow/references.py compare
+
+accept: $(READY) ## make the fresh run the new reference under notebooks/
+	@$(BIN)/python workflow/references.py accept
+
+clean: ## remove what was built
+	rm -rf _build .snakemake
+
+distclean: clean ## remove the environment too
+	rm -rf .venv srlib.egg-info

@@ -1,0 +1,30 @@
+import os
+import re
+
+import pytest
+import torch
+from hypothesis import settings
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+settings.register_profile("srlib", deadline=None, derandomize=True, max_examples=60, database=None)
+settings.load_profile("srlib")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def rejects(generator):
+    """Assert that ``call(generator)`` raises an error that says ``message``, before anything was drawn."""
+
+    def check(error: type[Exception], message: str, call) -> None:
+        own, default = generator.get_state(), torch.get_rng_state()
+        with pytest.raises(error, match=re.escape(message)):
+            call(generator)
+        assert torch.equal(generator.get_state(), own)
+        assert torch.equal(torch.get_rng_state(), default)
+
+    return check

@@ -1,0 +1,294 @@
+import json
+import math
+import re
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from srlib import check
+
+
+def normal(count, *shape, mean=1.0, deviation=1.0, seed=0):
+    return np.random.default_rng(seed).normal(mean, deviation, (count, *shape))
+
+
+PASSING = {
+    "exact": lambda: check.exact("S1.attained", "a < b & c", [1.0, 2.0], [1.0, 2.0], wrong={"twice <it>": [2.0, 4.0]}),
+    "bound": lambda: check.bound("S2.tail", "tail", [0.5, 0.25], [1.0, 0.5], wrong={"a third": [1 / 3, 1 / 6]}),
+    "sampled": lambda: check.sampled("F2.mean", "mean", normal(1000, 3), [1.0, 1.0, 1.0], wrong={"none": 0.0}, seed=7),
+    "empirical": lambda: check.empirical("I2.gain", "gain", normal(30), above=0.0, seed=3),
+}
+FAILING = {
+    "exact": lambda: check.exact("S1.attained", "a < b & c", [1.0, 2.1], [1.0, 2.0]),
+    "bound": lambda: check.bound("S2.tail", "tail", [0.5, 0.75], [1.0, 0.5]),
+    "sampled": lambda: check.sampled("F2.mean", "mean", normal(1000, 3), [1.0, 2.0, 1.0]),
+    "empirical": lambda: check.empirical("I2.gain", "gain", normal(30), above=1.0),
+}
+CLAIMS = {f"{kind}, pass": make for kind, make in PASSING.items()}
+CLAIMS |= {f"{kind}, fail": make for kind, make in FAILING.items()}
+
+every_claim = pytest.mark.parametrize("name", CLAIMS)
+
+
+@every_claim
+def test_verdict(name):
+    claim = CLAIMS[name]()
+    kind, verdict = name.split(", ")
+    assert claim.verdict == verdict
+    assert bool(claim) == (verdict == "pass")
+    assert (claim.slack >= 0) == (verdict == "pass")
+    assert claim.kind == ("exact" if kind == "bound" else kind)
+
+
+@every_claim
+def test_record(name):
+    claim = CLAIMS[name]()
+    record = json.loads(json.dumps(claim._repr_mimebundle_()[check.MIME], allow_nan=False))
+    wanted = {
+        "id", "statement", "kind", "prediction", "estimate", "interval", "verdict", "slack", "rejected", "noticeable", "seed"
+    }  # fmt: skip
+    assert wanted <= record.keys()
+    assert record["statement"] == record["id"].split(".")[0]
+    assert record["verdict"] == name.split(", ")[1]
+    low, high = record["interval"]
+    assert low <= record["estimate"] <= high
+
+
+@every_claim
+def test_text_is_one_line_that_starts_with_the_id_and_the_verdict(name):
+    claim = CLAIMS[name]()
+    text = claim._repr_mimebundle_()["text/plain"]
+    assert text == str(claim) == repr(claim)
+    assert "\n" not in text
+    assert text.startswith(f"{claim.id} {claim.verdict} | {claim.text} | ")
+    assert ("predicted" in text) == (not claim)
+
+
+def test_html_escapes_text_and_names():
+    chip = CLAIMS["exact, pass"]()._repr_mimebundle_()["text/html"]
+    assert "a &lt; b &amp; c" in chip
+    assert "twice &lt;it&gt;" in chip
+    assert "<it>" not in chip
+    assert "claim-pass" in chip
+    assert "claim-fail" in CLAIMS["exact, fail"]()._repr_mimebundle_()["text/html"]
+
+
+@pytest.mark.parametrize("kind", ["exact", "bound", "sampled"])
+def test_a_wrong_alternative_that_is_not_rejected_fails_the_claim(kind):
+    claim = {
+        "exact": lambda w: check.exact("S1.a", "t", 1.0, 1.0, wrong=w),
+        "bound": lambda w: check.bound("S1.a", "t", 1.0, 1.0, wrong=w),
+        "sampled": lambda w: check.sampled("S1.a", "t", normal(1000), 1.0, wrong=w),
+    }[kind]({"far": 0.5, "near": 1 + 1e-12})
+    assert not claim
+    assert claim.slack >= 0
+    assert (claim.rejected, claim.missed) == (("far",), ("near",))
+    assert "rejects far" in str(claim)
+    assert "DOES NOT REJECT near" in str(claim)
+
+
+@pytest.mark.parametrize("kind", ["sampled", "empirical"])
+def test_wrong_samples_have_to_be_rejected(kind):
+    def make(wrong):
+        controls = {"other": wrong, "far": normal(500, mean=9.0)}
+        if kind == "sampled":
+            return check.sampled("S1.a", "t", normal(1000), 1.0, wrong_samples=controls)
+        return check.empirical("S1.a", "t", normal(1000), above=0.5, below=1.5, wrong_samples=controls)
+
+    rejecting, missing = make(normal(500, mean=-3.0)), make(normal(500, seed=1))
+    assert rejecting
+    assert rejecting.rejected == ("other", "far")
+    assert not missing
+    assert (missing.rejected, missing.missed) == (("far",), ("other",))
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"), [(0.0, "pass"), (0.9e-10, "pass"), (1.1e-10, "fail"), (-1.1e-10, "fail")]
+)
+def test_exact_is_relative_to_the_largest_prediction(error, verdict):
+    prediction = torch.tensor([1.0, -1000.0], dtype=torch.float64)
+    claim = check.exact("S1.a", "t", prediction + 1000 * error, prediction)
+    assert claim.verdict == verdict
+    assert claim.slack == pytest.approx(1 - abs(error) / 1e-10, abs=0.02)
+    assert claim.noticeable == 1e-10
+    assert claim.entries == 2
+
+
+def test_exact_tolerance_and_zero_predictions():
+    assert check.exact("S1.a", "t", 1.001, 1.0, tolerance=1e-2)
+    assert not check.exact("S1.a", "t", 1.02, 1.0, tolerance=1e-2)
+    assert check.exact("S1.a", "t", 1e-11, 0.0)
+    assert not check.exact("S1.a", "t", 1e-9, 0.0)
+
+
+def test_bound_reports_its_smallest_slack():
+    claim = check.bound("S2.a", "t", [0.5, 0.75], 1.0)
+    assert (claim.slack, claim.noticeable, claim.estimate) == (0.25, 0.25, 0.75)
+    assert check.bound("S2.a", "rounding is forgiven", 1 + 1e-11, 1.0)
+    assert not check.bound("S2.a", "more than rounding is not", 1 + 1e-9, 1.0)
+    assert check.bound("S2.a", "negative values", -3.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "prediction"), [(0.5, math.inf, 0.5), (-math.inf, 1.5, 1.5), (0.5, 9.0, 0.5), (-9.0, 1.5, 1.5)]
+)
+def test_empirical_wants_students_interval_inside_the_range(above, below, prediction):
+    runs = normal(20, deviation=0.2)
+    low, high = stats.t.interval(1 - 1e-3, 19, runs.mean(), stats.sem(runs))
+    claim = check.empirical("I1.a", "t", runs, above=above, below=below, false_alarm=1e-3)
+    assert claim
+    assert claim.interval == pytest.approx((low, high), rel=1e-3)
+    assert claim.prediction == prediction
+    room = [(low - above, above), (below - high, below)]
+    slack = min(gap / abs(end) for gap, end in room if math.isfinite(end))
+    assert claim.slack == pytest.approx(slack, abs=0.006)
+
+
+@pytest.mark.parametrize("shift", [-1e-3, 1e-3])
+def test_empirical_fails_when_the_interval_crosses_an_end(shift):
+    runs = normal(20, deviation=0.2)
+    low, high = stats.t.interval(1 - 1e-3, 19, runs.mean(), stats.sem(runs))
+    assert bool(check.empirical("I1.a", "t", runs, above=low + shift, false_alarm=1e-3)) == (shift < 0)
+    assert bool(check.empirical("I1.a", "t", runs, below=high + shift, false_alarm=1e-3)) == (shift > 0)
+
+
+ALPHA, REPETITIONS = 0.01, 4000
+
+
+@pytest.mark.parametrize(
+    ("draw", "mean", "count"),
+    [
+        (lambda rng, n: rng.lognormal(size=n), math.exp(0.5), 200),
+        (lambda rng, n: rng.chisquare(1, n), 1.0, 100),
+        (lambda rng, n: -rng.chisquare(1, n), -1.0, 100),
+    ],
+    ids=["lognormal", "chi-squared", "skewed to the left"],
+)
+def test_false_alarms_are_nearly_nominal_for_skewed_samples(draw, mean, count):
+    rng = np.random.default_rng(0)
+    samples = [draw(rng, count) for _ in range(REPETITIONS)]
+    alarms = sum(not check.sampled("F2.a", "t", x, mean, false_alarm=ALPHA) for x in samples) / REPETITIONS
+    student = np.mean([stats.ttest_1samp(x, mean).pvalue < ALPHA for x in samples])
+    assert 0.006 < alarms < 0.018
+    assert student - ALPHA > 2 * abs(alarms - ALPHA)  # Student's t raises far more
+
+
+def test_false_alarm_is_split_over_the_entries():
+    rng = np.random.default_rng(0)
+    failed = sum(
+        not check.sampled("F2.a", "t", rng.normal(1, 1, (200, 40)), np.ones(40), false_alarm=0.05) for _ in range(1000)
+    )
+    assert 0.03 < failed / 1000 < 0.07
+
+
+@pytest.mark.parametrize(("fraction", "low", "high"), [(1.0, 0.98, 0.9999), (0.5, 0.2, 0.8)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_noticeable_error_is_noticed_with_probability_99_percent(sign, fraction, low, high):
+    count, alpha, deviation = 200, 0.01, 0.5
+    noticeable = check.sampled("F2.a", "t", normal(20_000, deviation=deviation), 1.0, false_alarm=alpha).noticeable
+    error = sign * fraction * noticeable * math.sqrt(20_000 / count)
+    rng = np.random.default_rng(0)
+    missed = sum(
+        bool(check.sampled("F2.a", "t", rng.normal(1, deviation, count), 1 + error, false_alarm=alpha))
+        for _ in range(1500)
+    )
+    assert low < 1 - missed / 1500 < high
+
+
+def test_noticeable_error_by_hand():
+    draws = normal(1000, deviation=0.5)
+    z = NormalDist().inv_cdf
+    standard_errors = z(1 - 1e-5 / 2) + z(0.99)
+    expected = standard_errors * draws.std(ddof=1) / math.sqrt(1000)
+    assert check.sampled("F2.a", "t", draws, 2.0).noticeable == pytest.approx(expected / 2, rel=0.05)
+    assert check.sampled("F2.a", "t", draws, 2.0, scale=10.0).noticeable == pytest.approx(expected / 10, rel=0.05)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize(
+    "draws", [np.random.default_rng(0).lognormal(0, 1.5, 400), normal(400)], ids=["skewed", "normal"]
+)
+def test_interval_holds_the_predictions_that_pass(draws, sign):
+    draws = sign * draws
+    low, high = check.sampled("F2.a", "t", draws, draws.mean()).interval
+    step = 0.02 * (high - low)
+    inside = [bool(check.sampled("F2.a", "t", draws, p)) for p in (low + step, high - step)]
+    outside = [bool(check.sampled("F2.a", "t", draws, p)) for p in (low - step, high + step)]
+    assert inside == [True, True]
+    assert outside == [False, False]
+
+
+def test_interval_leans_towards_the_long_tail():
+    draws = np.random.default_rng(0).lognormal(size=400)
+    low, high = check.sampled("F2.a", "t", draws, 1.0).interval
+    assert high - draws.mean() > 1.5 * (draws.mean() - low)
+
+
+def test_tightest_entry_is_reported():
+    draws = normal(2000, 2, 2)
+    prediction = draws.mean(0)
+    prediction[1, 0] += 0.05
+    claim = check.sampled("F2.a", "t", torch.from_numpy(draws), torch.from_numpy(prediction), seed=5)
+    assert claim.entries == 4
+    assert claim.prediction == pytest.approx(prediction[1, 0], rel=1e-3)
+    assert claim.estimate == pytest.approx(draws.mean(0)[1, 0], rel=1e-3)
+    assert (claim.samples, claim.seed, claim.false_alarm) == (2000, 5, check.FALSE_ALARM)
+
+
+@pytest.mark.parametrize(("prediction", "verdict"), [(2.0, "pass"), (2.0 + 1e-13, "pass"), (2.001, "fail")])
+def test_samples_that_do_not_vary(prediction, verdict):
+    claim = check.sampled("F2.a", "t", np.full(100, 2.0), prediction)
+    assert claim.verdict == verdict
+    assert claim.noticeable < 1e-10
+
+
+def test_prediction_of_zero_takes_a_scale():
+    assert check.sampled("F2.a", "t", normal(1000, mean=0), 0.0, scale=2.0)
+    assert not check.sampled("F2.a", "t", normal(1000, mean=1), 0.0, scale=2.0)
+
+
+@pytest.mark.parametrize(
+    "id", ["F2", "F2.", "f2.name", "F.name", "F2.Name", "F2.a_b", "F2.a b", "2F.a", "F2.a\n", ".a"]
+)
+def test_id_format(id):
+    with pytest.raises(ValueError, match=re.escape(repr(id))):
+        check.exact(id, "t", 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("an array is empty", lambda: check.exact("S1.a", "t", [], [])),
+        ("must be finite, got NaN", lambda: check.exact("S1.a", "t", math.nan, 1.0)),
+        ("must be finite, got NaN", lambda: check.exact("S1.a", "t", 1.0, 1.0, wrong={"bad": math.inf})),
+        ("bounds must be positive, got 0.0", lambda: check.bound("S1.a", "t", 1.0, [1.0, 0.0])),
+        ("must be finite, got NaN", lambda: check.bound("S1.a", "t", [math.nan], 1.0)),
+        (
+            "at least 100 replicates along the first axis, got shape (99,)",
+            lambda: check.sampled("S1.a", "t", normal(99), 1.0),
+        ),
+        ("at least 100 replicates", lambda: check.sampled("S1.a", "t", 1.0, 1.0)),
+        (
+            "at least 100 replicates",
+            lambda: check.sampled("S1.a", "t", normal(200), 1.0, wrong_samples={"few": normal(9)}),
+        ),
+        ("must be finite, got NaN", lambda: check.sampled("S1.a", "t", np.append(normal(200), math.nan), 1.0)),
+        ("a prediction of 0 needs scale=", lambda: check.sampled("S1.a", "t", normal(200, 2), [1.0, 0.0])),
+        ("scale must be positive, got 0", lambda: check.sampled("S1.a", "t", normal(200), 1.0, scale=0)),
+        (
+            "samples must have shape (N, *(2,)), got (200, 3)",
+            lambda: check.sampled("S1.a", "t", normal(200, 3), [1.0, 1.0]),
+        ),
+        ("samples must have shape (N, *()), got (200, 3)", lambda: check.sampled("S1.a", "t", normal(200, 3), 1.0)),
+        ("give above=, below= or both", lambda: check.empirical("S1.a", "t", normal(9))),
+        ("at least 3 runs, got shape (2,)", lambda: check.empirical("S1.a", "t", normal(2), above=0.0)),
+        ("at least 3 runs, got shape (4, 2)", lambda: check.empirical("S1.a", "t", normal(4, 2), above=0.0)),
+        ("must be finite, got NaN", lambda: check.empirical("S1.a", "t", [1.0, 2.0, math.nan], above=0.0)),
+    ],
+)
+def test_bad_input(message, call):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()

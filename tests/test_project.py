@@ -1,0 +1,57 @@
+"""What the checkout promises to newcomers: one list of pins, a README that runs, commands that exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def tracked() -> list[Path]:
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, text=True, capture_output=True, check=True).stdout.split()
+    return [ROOT / name for name in names if (ROOT / name).suffix in {".yml", ".yaml", ".toml", ".lock", ".cfg", ""}]
+
+
+def test_there_is_one_list_of_pins():
+    pinning = [
+        path.name for path in tracked() if re.search(r"^[\s\"-]*[a-z][\w-]*==\d", path.read_text(), re.MULTILINE)
+    ]
+    assert pinning == ["requirements.lock"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert {"pip": ["-r requirements.lock", "-e ."]} in environment["dependencies"]
+
+
+def test_every_dependency_is_pinned():
+    project = (ROOT / "pyproject.toml").read_text()
+    pinned = {line.split("==")[0].lower() for line in (ROOT / "requirements.lock").read_text().splitlines()}
+    wanted = re.findall(r'^\s*"([a-z][\w-]*)[<>=\d.]*",$', project, re.MULTILINE)
+    wanted += re.findall(r'"([a-z][\w-]*)', re.search(r"^dependencies = (.*)$", project, re.MULTILINE)[1])
+    wanted += re.findall(r'"([a-z][\w-]*)', re.search(r"^test = (.*)$", project, re.MULTILINE)[1])
+    assert {"torch", "jupyter-book", "nbval"} <= set(wanted)
+    assert set(wanted) <= pinned
+
+
+def test_the_example_in_the_readme_runs_and_says_what_it_shows(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert 8 <= len([line for line in code.splitlines() if line.strip()]) <= 14
+    result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr
+    shown = re.findall(r"print\(.*#\s*(.+)$", code, re.MULTILINE)
+    assert shown == result.stdout.splitlines()
+
+
+def test_commands_in_the_documentation_exist():
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    for page in [ROOT / "README.md", *(ROOT / "book").glob("*.md")]:
+        for name in re.findall(r"`make ([a-z]+)|^make ([a-z]+)", page.read_text(), re.MULTILINE):
+            assert set(name) - {""} <= targets, f"{page.name}: make {name}"
+
+
+def test_files_named_in_the_readme_exist():
+    for name in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", README):
+        assert (ROOT / "".join(name)).exists(), name

@@ -1,0 +1,144 @@
+import math
+
+import naive
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srlib import haar, participation_rank, rank, stable_rank
+
+RANKS = [(stable_rank, naive.stable_rank), (participation_rank, naive.participation_rank)]
+
+each_rank = pytest.mark.parametrize("measure", [measure for measure, _ in RANKS])
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (4, 4), (3, 8), (8, 3)])
+@pytest.mark.parametrize(("measure", "twin"), RANKS)
+def test_against_the_definition_in_any_batch(measure, twin, shape):
+    W = gaussian(2, 3, *shape)
+    found = measure(W)
+    assert found.shape == (2, 3)
+    expected = [[twin(W[i, j]) for j in range(3)] for i in range(2)]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+    assert measure(W[0, 0]).item() == pytest.approx(expected[0][0])
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "stable", "participation"),
+    [([3, 3, 3], 3, 3), ([2, 1, 1], 3 / 2, 2), ([5, 0, 0], 1, 1), ([1, 1, 0], 2, 2)],
+)
+def test_values_by_hand(diagonal, stable, participation):
+    W = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    assert stable_rank(W).item() == pytest.approx(stable)
+    assert participation_rank(W).item() == pytest.approx(participation)
+
+
+@each_rank
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        *((torch.float32, scale) for scale in (-3.0, 1e-30, 1e-22, 1e30)),
+        *((torch.float64, scale) for scale in (-3.0, 1e-200, 1e200)),
+    ],
+)
+def test_scale_does_not_matter(measure, dtype, scale):
+    W = gaussian(5, 4).to(dtype)
+    torch.testing.assert_close(measure(W * scale), measure(W), rtol=1e-5, atol=0)
+
+
+@each_rank
+@given(m=st.integers(1, 6), n=st.integers(1, 6), seed=st.integers(0, 99))
+def test_rotations_and_transposition_do_not_matter(measure, m, n, seed):
+    W, g = gaussian(m, n, seed=seed), torch.Generator().manual_seed(seed + 100)
+    left, right = (haar.orthogonal(size, generator=g, dtype=torch.float64) for size in (m, n))
+    torch.testing.assert_close(measure(left @ W @ right), measure(W))
+    torch.testing.assert_close(measure(W.mT), measure(W))
+
+
+@given(m=st.integers(1, 8), n=st.integers(1, 8), seed=st.integers(0, 99))
+def test_stable_rank_participation_rank_and_rank_are_ordered(m, n, seed):
+    W = gaussian(m, n, seed=seed)
+    r, p = stable_rank(W).item(), participation_rank(W).item()
+    assert 1 - 1e-12 <= r <= p * (1 + 1e-12)
+    assert p <= min(m, n) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 1e-4])  # the square of 1e-4 is 0 in float16
+@each_rank
+def test_half_precision_is_computed_in_float32(measure, scale, dtype):
+    W = (scale * gaussian(6, 5)).to(dtype)
+    assert torch.equal(measure(W), measure(W.float()))
+    assert measure(W).item() == pytest.approx(measure(W.double()).item(), rel=1e-5)
+
+
+@each_rank
+def test_empty_batch(measure):
+    assert measure(torch.zeros(0, 3, 2)).shape == (0,)
+
+
+@each_rank
+@pytest.mark.parametrize(
+    ("error", "message", "W"),
+    [
+        (TypeError, "got torch.int64", torch.eye(3, dtype=torch.int64)),
+        (TypeError, "got torch.complex64", torch.eye(3, dtype=torch.complex64)),
+        (TypeError, "got list", [[1.0, 2.0]]),
+        (ValueError, "got (3,)", torch.ones(3)),
+        (ValueError, "got (2, 0, 3)", torch.ones(2, 0, 3)),
+        (ValueError, "finite entries, got NaN", torch.full((2, 2), math.nan)),
+        (ValueError, "finite entries, got NaN or infinity", torch.tensor([[1.0, math.inf]])),
+        (ValueError, "W must be nonzero", torch.zeros(2, 2)),
+        (ValueError, "W must be nonzero", torch.stack([torch.eye(2), torch.zeros(2, 2)])),
+    ],
+)
+def test_bad_input(rejects, measure, error, message, W):
+    rejects(error, message, lambda _: measure(W))
+
+
+@pytest.mark.parametrize(
+    ("r", "k", "ends"),
+    [(1, 1, (1, 1)), (1, 5, (1, 1)), (5, 5, (5, 5)), (2.5, 4, (1.75, 2.25)), (3, 9, (1.5, 3)), (1.5, 2, (1.25, 1.25))],
+)
+def test_quartic_range_by_hand(r, k, ends):
+    assert rank.quartic_range(r, k) == pytest.approx(ends)
+
+
+@given(squares=st.lists(st.floats(0, 1), max_size=10))
+def test_quartic_range_holds_for_every_spectrum(squares):
+    squares = [1.0, *squares]
+    low, high = rank.quartic_range(min(sum(squares), len(squares)), len(squares))
+    assert low * (1 - 1e-12) <= sum(square**2 for square in squares) <= high * (1 + 1e-12)
+
+
+@given(m=st.integers(1, 8), n=st.integers(1, 8), seed=st.integers(0, 99))
+def test_truncation_bound_holds(m, n, seed):
+    W = gaussian(m, n, seed=seed)
+    sigma = torch.linalg.svdvals(W)
+    for kept, value in enumerate((sigma / sigma[0]).tolist()):
+        assert value <= rank.truncation_bound(stable_rank(W).item(), kept) * (1 + 1e-12)
+
+
+def test_truncation_bound_is_attained_by_a_projection():
+    W = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    assert rank.truncation_bound(stable_rank(W).item(), kept=2) == pytest.approx(torch.linalg.svdvals(W)[2].item())
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "call"),
+    [
+        (ValueError, "[1, min(m, n)] = [1, 4], got 4.5", lambda _: rank.quartic_range(4.5, 4)),
+        (ValueError, "[1, min(m, n)] = [1, 4], got nan", lambda _: rank.quartic_range(math.nan, 4)),
+        (ValueError, "k must be at least 1, got 0", lambda _: rank.quartic_range(1, 0)),
+        (ValueError, "stable_rank must be at least 1, got 0.5", lambda _: rank.truncation_bound(0.5, 3)),
+        (ValueError, "got nan", lambda _: rank.truncation_bound(math.nan, 3)),
+        (ValueError, "kept must be at least 0, got -1", lambda _: rank.truncation_bound(2.0, -1)),
+    ],
+)
+def test_bounds_name_what_is_wrong(rejects, error, message, call):
+    rejects(error, message, call)

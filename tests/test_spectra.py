@@ -1,0 +1,219 @@
+import functools
+import math
+
+import naive
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import srlib
+from srlib import spectra
+from srlib.rank import quartic_range
+
+DETERMINISTIC = [spectra.two_level, spectra.projector, spectra.power_law]
+LAWS = [*DETERMINISTIC, spectra.uniform_sphere]
+
+every_law = pytest.mark.parametrize("law", LAWS)
+
+
+def draw(law, shape, r, *, seed=0, dtype=torch.float64, **options):
+    return law(shape, r, generator=torch.Generator().manual_seed(seed), dtype=dtype, **options)
+
+
+def flat_tail(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None):
+    """A user's law: the two-level spectrum, with one random tail entry emptied into another when both have room."""
+    sigma = spectra.two_level(shape, stable_rank, batch=batch, dtype=dtype, device=device).square()
+    moved = torch.minimum(sigma[..., -1], 1 - sigma[..., 1])
+    moved = moved * torch.rand(moved.shape, generator=generator, dtype=sigma.dtype)
+    sigma[..., 1] += moved
+    sigma[..., -1] -= moved
+    return sigma.sqrt()
+
+
+@every_law
+@given(
+    m=st.integers(1, 12),
+    n=st.integers(1, 12),
+    position=st.sampled_from([0.0, 1.0]) | st.floats(0, 1),
+    seed=st.integers(0, 9),
+)
+def test_relative_singular_values_of_the_given_stable_rank(law, m, n, position, seed):
+    k = min(m, n)
+    r = 1 + position * (k - 1)
+    sigma = draw(law, (m, n), r, seed=seed, batch=2)
+    assert sigma.shape == (2, k)
+    assert (sigma[:, 0] == 1).all()
+    assert (sigma.diff() <= 0).all()
+    assert (sigma >= 0).all()
+    torch.testing.assert_close(sigma.square().sum(-1), torch.full((2,), r, dtype=sigma.dtype), rtol=1e-13, atol=0)
+    low, high = quartic_range(r, k)  # S1
+    quartic = sigma.pow(4).sum(-1)
+    assert ((quartic >= low * (1 - 1e-12)) & (quartic <= high * (1 + 1e-12))).all()
+
+
+@every_law
+@pytest.mark.parametrize("k", [1, 2, 3, 64])
+def test_ends_of_the_range(law, k):
+    lowest, highest = draw(law, (k, k + 2), 1), draw(law, (k, k + 2), k)
+    assert lowest.tolist() == [1.0] + [0.0] * (k - 1)
+    assert highest.tolist() == [1.0] * k
+
+
+@every_law
+@pytest.mark.parametrize("gap", [1e-3, 1e-9, 1e-15])
+@pytest.mark.parametrize("k", [2, 3, 10])
+def test_close_to_the_ends_of_the_range(law, k, gap):
+    for r in (1 + gap, k - gap):
+        sigma = draw(law, (k, k), r)
+        assert sigma.max() == 1
+        assert sigma.square().sum().item() == pytest.approx(r, rel=1e-14)
+
+
+@pytest.mark.parametrize("position", torch.linspace(0, 1, 40).tolist())
+def test_power_law_of_two_values(position):
+    sigma = draw(spectra.power_law, (2, 2), 1 + position)
+    assert sigma.square().tolist() == pytest.approx([1, position], rel=1e-14)
+
+
+@every_law
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_computed_in_float64_and_rounded_once(law, dtype):
+    sigma = draw(law, (9, 7), 3.3, dtype=dtype)
+    assert sigma.dtype == dtype
+    assert torch.equal(sigma, draw(law, (9, 7), 3.3).to(dtype))
+    assert law((3, 3), 2).dtype == torch.get_default_dtype()
+
+
+@every_law
+@pytest.mark.parametrize("batch", [(), 3, (2, 3), 0, (2, 0)])
+def test_batch(law, batch):
+    leading = (batch,) if isinstance(batch, int) else batch
+    sigma = draw(law, (5, 8), 2.5, batch=batch)
+    assert sigma.shape == (*leading, 5)
+    if law in DETERMINISTIC:
+        assert torch.equal(sigma, draw(law, (8, 5), 2.5).expand(*leading, 5))
+
+
+@pytest.mark.parametrize("law", DETERMINISTIC)
+def test_deterministic_laws_leave_the_generator_alone(law, generator):
+    before = generator.get_state()
+    law((6, 6), 2.5, batch=3, generator=generator)
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_seed_determines_the_draw():
+    same, other = (draw(spectra.uniform_sphere, (6, 6), 2.5, batch=2, seed=seed) for seed in (0, 1))
+    assert torch.equal(same, draw(spectra.uniform_sphere, (6, 6), 2.5, batch=2, seed=0))
+    assert not torch.isclose(same[:, 1:], other[:, 1:]).any()
+    assert not torch.isclose(same[0, 1:], same[1, 1:]).any()
+
+
+@given(k=st.integers(2, 40), position=st.floats(0, 1))
+def test_two_level_and_projector_attain_the_quartic_range(k, position):
+    r = 1 + position * (k - 1)
+    ends = [draw(law, (k, k), r).pow(4).sum().item() for law in (spectra.two_level, spectra.projector)]
+    assert ends == pytest.approx(quartic_range(r, k), rel=1e-13)  # S1
+
+
+@given(k=st.integers(3, 40), position=st.floats(0.001, 0.999))
+def test_power_law_is_a_straight_line_in_logarithms(k, position):
+    log_sigma = draw(spectra.power_law, (k, k), 1 + position * (k - 1)).log()
+    slopes = log_sigma[1:] / torch.arange(2, k + 1).double().log()
+    assert slopes.max() < 0
+    torch.testing.assert_close(slopes, slopes[:1].expand(k - 1), rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("r", [1.6, 2.5])  # the sphere inside the cube, and cut by it
+def test_uniform_sphere_of_three_has_a_uniform_angle(r):
+    sigma = draw(spectra.uniform_sphere, (3, 3), r, batch=20_000)
+    angle = torch.atan2(sigma[:, 2], sigma[:, 1]).numpy()
+    lowest = math.acos(min(1, 1 / math.sqrt(r - 1)))
+    uniform = stats.uniform(lowest, math.pi / 4 - lowest)
+    assert stats.kstest(angle, uniform.cdf).pvalue > 1e-4
+    assert stats.kstest(angle**1.05, uniform.cdf).pvalue < 1e-10  # the test does notice
+
+
+@pytest.mark.parametrize("r", [1.5, 2.6, 3.5])
+def test_uniform_sphere_against_rejection(r, generator):
+    def quartic(sigma):
+        return sigma.pow(4).sum(-1).numpy()
+
+    count = 30_000
+    walk = quartic(draw(spectra.uniform_sphere, (4, 6), r, batch=count, seed=1))
+    assert stats.ks_2samp(walk, quartic(naive.uniform_sphere(4, r, count, generator))).pvalue > 1e-4
+    if r > 2:  # the cube cuts the sphere
+        clipped = quartic(naive.uniform_sphere(4, r, count, generator, reject=False))
+        assert stats.ks_2samp(walk, clipped).pvalue < 1e-10
+
+
+@pytest.mark.parametrize(("k", "r"), [(4, 2.5), (16, 6.0), (24, 3.0)])
+def test_mean_quartic_trace_of_a_random_law(k, r, generator):
+    average = naive.uniform_sphere(k, r, 200_000, generator).pow(4).sum(-1).mean().item()
+    assert spectra.mean_quartic_trace(spectra.uniform_sphere, (k, k + 1), r) == pytest.approx(average, rel=5e-3)
+
+
+@pytest.mark.parametrize("r", [1, 2.5, 7])
+@pytest.mark.parametrize("law", DETERMINISTIC)
+def test_mean_quartic_trace_of_a_deterministic_law(law, r):
+    exact = draw(law, (7, 9), r).pow(4).sum().item()
+    assert spectra.mean_quartic_trace(law, (7, 9), r) == pytest.approx(exact, rel=1e-14)
+
+
+def test_mean_quartic_trace_of_a_law_whose_draws_often_coincide():
+    def mixture(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None):
+        options = {"batch": batch, "dtype": dtype, "device": device}
+        low, high = spectra.two_level(shape, stable_rank, **options), spectra.projector(shape, stable_rank, **options)
+        coin = torch.rand(low.shape[:-1], generator=generator).unsqueeze(-1)
+        return torch.where(coin < 0.875, low, high)
+
+    low, high = quartic_range(4, 8)
+    average = 0.875 * low + 0.125 * high
+    assert spectra.mean_quartic_trace(mixture, (8, 8), 4) == pytest.approx(average, rel=5e-3)
+
+
+def test_mean_quartic_trace_is_reproducible_and_draws_from_no_global_state():
+    before = torch.get_rng_state()
+    first = spectra.mean_quartic_trace(spectra.uniform_sphere, (9, 9), 3.25)
+    spectra._mean_quartic_trace.cache_clear()
+    assert spectra.mean_quartic_trace(spectra.uniform_sphere, (9, 9), 3.25) == first
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("law", [flat_tail, functools.partial(flat_tail), lambda *a, **o: flat_tail(*a, **o)])
+def test_any_callable_is_a_law(law, generator):
+    W = srlib.sample((7, 5), 2.5, law=law, batch=4, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(srlib.stable_rank(W), torch.full((4,), 2.5, dtype=W.dtype))
+    assert srlib.participation_rank(W).std() > 0
+
+    ensemble = srlib.Ensemble((5, 7, 6), [2.5, 3], law=law)
+    for W, r in zip(ensemble.sample(2, generator=generator).weights, ensemble.stable_ranks, strict=True):
+        torch.testing.assert_close(srlib.stable_rank(W), torch.full((2,), r, dtype=W.dtype))
+    for q, r, shape in zip(ensemble.quartic_traces, ensemble.stable_ranks, ensemble.shapes, strict=True):
+        low, high = quartic_range(r, min(shape))
+        assert low < q < high
+
+
+@every_law
+@pytest.mark.parametrize(
+    ("error", "message", "shape", "r", "options"),
+    [
+        *(
+            (ValueError, f"stable_rank must lie in [1, min(m, n)] = [1, 3], got {float(r)}", (4, 3), r, {})
+            for r in (0.5, 3.001, -1, math.nan, math.inf)
+        ),
+        *(
+            (TypeError, f"stable_rank must be a real number, got {r!r}", (4, 3), r, {})
+            for r in (True, "2", 2j, None, [2.0])
+        ),
+        (ValueError, "shape must be a pair (rows, columns), got (4, 3, 2)", (4, 3, 2), 1, {}),
+        (ValueError, "shape must be a pair (rows, columns), got 4", 4, 1, {}),
+        (ValueError, "number of columns must be at least 1, got 0", (4, 0), 1, {}),
+        (TypeError, "number of rows must be an integer, got 2.5", (2.5, 4), 1, {}),
+        (ValueError, "at least 0, got -1", (4, 3), 2, {"batch": -1}),
+        (TypeError, "got torch.int32", (4, 3), 2, {"dtype": torch.int32}),
+    ],
+)
+def test_bad_input(rejects, law, error, message, shape, r, options):
+    rejects(error, message, lambda g: law(shape, r, generator=g, **options))

@@ -1,0 +1,318 @@
+"""The workflow on a small checkout: what is executed when, what a killed run leaves, what bad input says."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+"""
+BODY = """\
+# %% tags=["parameters"]
+seed = 1  # seed
+
+# %%
+print("seed", seed)
+"""
+
+
+class Checkout:
+    """A project with the real workflow and two notebooks that take no time."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        shutil.copytree(ROOT / "workflow", root / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+        for folder in ("srlib", "notebooks", "book"):
+            (root / folder).mkdir()
+        (root / "srlib" / "moments.py").write_text("FACTOR = 1\n")
+        (root / "requirements.lock").write_text("torch==2.13.0\n")
+        (root / "book" / "index.md").write_text("# Index\n")
+        self.list("01_first", "02_second")
+        self.write("01_first")
+        self.write("02_second")
+
+    def list(self, *names: str) -> None:
+        chapters = "".join(f"  - file: notebooks/{name}\n" for name in names)
+        (self.root / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{chapters}")
+
+    def write(self, name: str, body: str = BODY, header: str = HEADER) -> None:
+        (self.root / "notebooks" / f"{name}.py").write_text(header + body)
+
+    def executed(self, name: str) -> Path:
+        return self.root / "_build" / "src" / "notebooks" / f"{name}.ipynb"
+
+    def start(self, *targets: str, **options) -> subprocess.Popen:
+        command = [Path(sys.executable).with_name("snakemake"), "--snakefile", "workflow/Snakefile", "--jobs", "2"]
+        command += ["--quiet", "all", "--rerun-incomplete", "--nolock", *(targets or ["executed"])]
+        return subprocess.Popen(
+            command, cwd=self.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+        )
+
+    def run(self, *targets: str) -> tuple[int, str]:
+        """Run the workflow to the executed notebooks; return the exit status and what a person sees."""
+        process = self.start(*targets)
+        _, errors = process.communicate(timeout=120)
+        bars = re.compile(r"^.*(cell/s|s/cell)\].*$", re.MULTILINE)
+        return process.returncode, bars.sub("", errors).strip()
+
+    def stamps(self) -> dict[str, int]:
+        return {path.stem: path.stat().st_mtime_ns for path in self.executed("x").parent.glob("*.ipynb")}
+
+    def script(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=self.root, text=True, capture_output=True, timeout=120, check=False
+        )
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+def test_only_stale_notebooks_are_executed_and_content_decides(checkout):
+    assert checkout.run() == (0, "")
+    first = checkout.stamps()
+    assert set(first) == {"01_first", "02_second"}
+
+    (checkout.root / "srlib" / "moments.py").touch()
+    (checkout.root / "notebooks" / "01_first.py").touch()
+    assert checkout.run() == (0, "")
+    assert checkout.stamps() == first, "a date alone makes nothing stale"
+
+    checkout.write("02_second", BODY + '\n# %%\nprint("more")\n')
+    assert checkout.run() == (0, "")
+    second = checkout.stamps()
+    assert {name for name in first if second[name] != first[name]} == {"02_second"}
+
+    module = checkout.root / "srlib" / "moments.py"
+    module.write_text("FACTOR = 2\n")
+    os.utime(module, (0, 0))  # an edit stays an edit under an old date
+    assert checkout.run() == (0, "")
+    third = checkout.stamps()
+    assert {name for name in first if third[name] != second[name]} == {"01_first", "02_second"}
+
+
+def test_reruns_are_byte_identical(checkout):
+    checkout.write(
+        "01_first",
+        BODY
+        + """
+# %% mystnb={"figure": {"caption": "A line.", "name": "fig-line"}, "image": {"alt": "A line."}}
+import matplotlib.pyplot as plt
+_ = plt.plot([0, seed])
+for word in "many pieces of one stream".split():
+    print(word, flush=True)
+""",
+    )
+    copies = []
+    for _ in range(2):
+        shutil.rmtree(checkout.root / "_build", ignore_errors=True)
+        assert checkout.run() == (0, "")
+        copies.append(checkout.executed("01_first").read_bytes())
+    assert b"image/png" in copies[0]
+    assert copies[0] == copies[1]
+
+
+def test_a_killed_run_leaves_nothing_half_written_and_the_next_one_finishes(checkout):
+    checkout.write(
+        "02_second", BODY + "\n# %%\nimport time\n\nfor i in range(40):\n    print(i)\n    time.sleep(0.2)\n"
+    )
+    process = checkout.start(start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not checkout.executed("01_first").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert set(checkout.stamps()) == {"01_first"}, "only the finished notebook is there"
+    nbformat.validate(nbformat.read(checkout.executed("01_first"), as_version=4))
+
+    assert checkout.run() == (0, "")
+    cells = nbformat.read(checkout.executed("02_second"), as_version=4).cells
+    assert cells[-1].outputs[0].text.splitlines()[-1] == "39"
+
+
+def bad_missing(checkout):
+    (checkout.root / "notebooks" / "02_second.py").unlink()
+
+
+def bad_renamed(checkout):
+    (checkout.root / "notebooks" / "02_second.py").rename(checkout.root / "notebooks" / "02_other.py")
+    checkout.list("01_first")
+
+
+def bad_parameters(checkout):
+    checkout.write("02_second", BODY.replace(' tags=["parameters"]', ""))
+
+
+def bad_kernel(checkout):
+    checkout.write("02_second", header=HEADER.replace("name: python3", "name: julia"))
+
+
+def bad_cell(checkout):
+    checkout.write("02_second", BODY + "\n# %%\nseed / 0\n")
+
+
+def bad_warning(checkout):
+    checkout.write("02_second", BODY + '\n# %%\nimport warnings\n\nwarnings.warn("shaky")\n')
+
+
+def bad_figure(checkout):
+    checkout.write(
+        "02_second", BODY + '\n# %% mystnb={"figure": {"caption": "A line.", "name": "fig-line"}}\nprint(1)\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (bad_missing, "_toc.yml lists notebooks/02_second.py, which does not exist: restore it, or take it out"),
+        (bad_renamed, "notebooks/02_other.py is not in _toc.yml: list it there"),
+        (bad_parameters, "notebooks/02_second.py has no parameters cell: tag the cell"),
+        (bad_kernel, "notebooks/02_second.py wants the kernel 'julia', which is not installed: set kernelspec.name"),
+        (bad_cell, "notebooks/02_second.py, cell 2: ZeroDivisionError: division by zero"),
+        (bad_warning, "notebooks/02_second.py, cell 2 wrote to stderr"),
+        (bad_figure, "notebooks/02_second.py, cell 2 has a caption and 0 figures"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_bad_input_stops_with_one_line_that_says_what_to_do(checkout, spoil, line):
+    spoil(checkout)
+    status, message = checkout.run()
+    assert status != 0
+    assert message.startswith("error: ")
+    assert len(message.splitlines()) == 1, message
+    assert line in message
+    assert not checkout.executed("02_second").exists()
+
+
+def test_one_notebook_runs_by_hand_with_other_parameters(checkout):
+    execute = ["workflow/execute.py", "notebooks/01_first.py", "_build/runs/01_first.ipynb"]
+    assert checkout.script(*execute, "-p", "seed", "7").returncode == 0
+    cells = nbformat.read(checkout.root / "_build" / "runs" / "01_first.ipynb", as_version=4).cells
+    assert cells[-1].outputs[0].text == "seed 7\n"
+
+    refused = checkout.script(*execute, "-p", "sede", "7")
+    assert refused.returncode == 1
+    assert "has no parameter 'sede': its parameters are seed" in refused.stderr
+    missing = checkout.script("workflow/execute.py", "notebooks/09_none.py", "out.ipynb")
+    assert "there is no notebook notebooks/09_none.py: the sources are 01_first.py, 02_second.py" in missing.stderr
+
+
+CLAIM = """
+# %%
+from IPython.display import display
+
+record = {{"id": "{id}", "statement": "{statement}", "kind": "exact", "text": "what was compared", "prediction": 1.0,
+          "estimate": 1.02, "interval": [1.0, 1.0], "verdict": "{verdict}", "rejected": {rejected}, "missed": [],
+          "false_alarm": {false_alarm}}}
+display({{"application/vnd.srlib.claim+json": record, "text/plain": "claim"}}, raw=True)
+"""
+THEOREM = "```{{prf:theorem}} {label}, depth\n:label: {label}\n\nText.\n```\n"
+
+
+def claims_body(id="F2.depth", verdict="pass", rejected='["rank"]', false_alarm=0.0):
+    return BODY + CLAIM.format(
+        id=id, statement=id.split(".")[0], verdict=verdict, rejected=rejected, false_alarm=false_alarm
+    )
+
+
+@pytest.mark.parametrize(
+    ("notebook", "chapter", "line"),
+    [
+        (claims_body(), THEOREM.format(label="F2"), None),
+        (claims_body(verdict="fail"), THEOREM.format(label="F2"), "claim F2.depth failed (notebooks/01_first, cell-02)"),
+        (claims_body(rejected="[]"), THEOREM.format(label="F2"), "claim F2.depth has no negative control"),
+        (claims_body(), THEOREM.format(label="F3"), "claim F2.depth has no theorem"),
+        (claims_body(), THEOREM.format(label="F3"), "book/index.md: theorem F3 has no claim"),
+        (claims_body(), "```{prf:theorem} F2\n\nText.\n```\n", "book/index.md: theorem F2 has no label"),
+        (claims_body() + CLAIM.format(id="F2.depth", statement="F2", verdict="pass", rejected='["x"]', false_alarm=0),
+         THEOREM.format(label="F2"), "claim F2.depth is made 2 times"),
+        (claims_body(false_alarm=0.01), THEOREM.format(label="F2"), "false alarm with probability 1.0e-02 > 0.001"),
+    ],
+    ids=["all is well", "failed", "no control", "no theorem", "no claim", "no label", "twice", "too many alarms"],
+)  # fmt: skip
+def test_claims_and_theorems_are_held_against_each_other(checkout, notebook, chapter, line):
+    checkout.write("01_first", notebook)
+    (checkout.root / "book" / "index.md").write_text("# Index\n\n" + chapter)
+    status, message = checkout.run("_build/claims.verified")
+    records = json.loads((checkout.root / "_build" / "claims.json").read_text())
+    assert records[0]["notebook"] == "01_first"
+    if line is None:
+        assert (status, message) == (0, "1 claims hold")
+    else:
+        assert status != 0
+        assert line in message
+
+
+def test_compare_names_the_first_differing_cell_and_accept_settles_it(checkout):
+    checkout.write("01_first", claims_body() + PICTURE)
+    assert checkout.run() == (0, "")
+    (checkout.root / "book" / "_static").mkdir()
+    (checkout.root / "_build" / "claims.json").write_text("[]")
+
+    fresh = checkout.script("workflow/references.py", "compare")
+    assert fresh.returncode == 1
+    assert "01_first: no committed reference" in fresh.stdout
+    assert checkout.script("workflow/references.py", "accept").returncode == 0
+    assert (checkout.root / "book" / "_static" / "overview.png").stat().st_size > 1000
+    same = checkout.script("workflow/references.py", "compare")
+    assert (same.returncode, same.stdout) == (0, "01_first: same\n02_second: same\n")
+
+    checkout.write("01_first", claims_body(verdict="fail").replace("seed = 1", "seed = 2") + PICTURE)
+    assert checkout.run() == (0, "")
+    changed = checkout.script("workflow/references.py", "compare")
+    assert changed.returncode == 1
+    assert "01_first: cell 0 has another source" in changed.stdout
+    assert "claim F2.depth: pass in the reference, fail now" in changed.stdout
+
+    reference = checkout.root / "notebooks" / "02_second.ipynb"
+    reference.write_text(reference.read_text().replace("seed 1", "seed 5"))
+    assert re.search(
+        r"02_second: cell 1 has another output: print.*\n +fresh: +seed 1\n +reference: seed 5",
+        checkout.script("workflow/references.py", "compare").stdout,
+    )
+
+
+PICTURE = """
+# %% mystnb={"figure": {"caption": "A line.", "name": "fig-depth"}, "image": {"alt": "A line."}}
+import matplotlib.pyplot as plt
+_ = plt.plot([0, 1])
+"""
+
+
+@pytest.mark.parametrize("factor", [1.02, 0.98])
+def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_claim(tmp_path, factor):
+    checkout = Checkout(tmp_path)
+    shutil.rmtree(tmp_path / "srlib")
+    shutil.copytree(ROOT / "srlib", tmp_path / "srlib", ignore=shutil.ignore_patterns("__pycache__"))
+    source = (tmp_path / "srlib" / "moments.py").read_text()
+    wrong = source.replace("mean = eta * s**2 * r / n  # F2", f"mean = {factor} * eta * s**2 * r / n")
+    assert wrong != source
+    (tmp_path / "srlib" / "moments.py").write_text(wrong)
+    shutil.copy(ROOT / "notebooks" / "03_feedforward.py", tmp_path / "notebooks")
+    shutil.copy(ROOT / "book" / "feedforward.md", tmp_path / "book" / "index.md")
+    checkout.list("03_feedforward")
+    for name in ("01_first", "02_second"):
+        (tmp_path / "notebooks" / f"{name}.py").unlink()
+
+    process = checkout.start("_build/claims.verified", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    _, message = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert re.search(r"claim F2\.[a-z0-9-]+ failed \(notebooks/03_feedforward", message), message
