@@ -56,14 +56,25 @@ familiar = {
     "projector": spectra.projector((n, n), n / 2),
     "orthogonal": spectra.projector((n, n), n),
 }
-fig, (top, bottom) = plotting.figure(2, 1, size=(6.2, 4.6), sharex=True, height_ratios=[4, 1])
-for (name, spectrum), color, lift in zip(familiar.items(), plotting.palette(5), (8, 22, 8, 8, 8), strict=True):
+fig, (top, bottom) = plotting.figure(
+    2, 1, size=(6.2, 4.6), sharex=True, height_ratios=[4, 1]
+)
+for (name, spectrum), color, lift in zip(
+    familiar.items(), plotting.palette(5), (8, 22, 8, 8, 8), strict=True
+):
     squares = (spectrum / spectrum.max()).square()
     position = squares.sum().item() / n
     edges = np.append(np.arange(n) / n, 1)
     top.stairs(squares.numpy(), edges, baseline=None, color=color, linewidth=2, label=name)
     bottom.plot(position, 0, "o", markersize=8, color=color, clip_on=False, zorder=3)
-    bottom.annotate(name, (position, 0), (0, lift), textcoords="offset points", ha="center", fontsize="small")
+    bottom.annotate(
+        name,
+        (position, 0),
+        (0, lift),
+        textcoords="offset points",
+        ha="center",
+        fontsize="small",
+    )
     print(f"{name}: r/n = {position:.2f}")
 top.set(ylabel=r"$\sigma_i^2$", xlabel="index $i/n$")
 top.tick_params(labelbottom=True)
@@ -86,15 +97,24 @@ laws = {
 }
 axis = torch.linspace(1, k, 80, dtype=torch.float64)
 by_law = {
-    name: torch.stack([law((k, k), r.item(), generator=generator, dtype=torch.float64) for r in axis])
+    name: torch.stack(
+        [law((k, k), r.item(), generator=generator, dtype=torch.float64) for r in axis]
+    )
     for name, law in laws.items()
 }
 exponent = 4 / torch.rand(draws, 1, generator=generator, dtype=torch.float64) - 4
-free = torch.rand(draws, k, generator=generator, dtype=torch.float64).pow(exponent).sort(descending=True).values
+free = (
+    torch.rand(draws, k, generator=generator, dtype=torch.float64)
+    .pow(exponent)
+    .sort(descending=True)
+    .values
+)
 sigma = torch.cat([free / free[:, :1], *by_law.values()])
 
 r, q = sigma.square().sum(-1), sigma.pow(4).sum(-1)
-smallest, largest = torch.tensor([rank.quartic_range(x, k) for x in r.clamp(1, k).tolist()], dtype=torch.float64).T
+smallest, largest = torch.tensor(
+    [rank.quartic_range(x, k) for x in r.clamp(1, k).tolist()], dtype=torch.float64
+).T
 print(f"{len(sigma)} spectra, stable ranks from {r.min():.2f} to {r.max():.2f}")
 
 # %%
@@ -115,7 +135,10 @@ check.bound(
     f"participation rank of {len(sigma)} spectra against the two-level one's",
     r**2 / q,
     r**2 / smallest,
-    wrong={"2r": 2 * r, "half of the smaller of k and r²": torch.minimum(r**2, torch.tensor(k)) / 2},
+    wrong={
+        "2r": 2 * r,
+        "half of the smaller of k and r²": torch.minimum(r**2, torch.tensor(k)) / 2,
+    },
 )
 
 # %% [markdown]
@@ -129,7 +152,10 @@ display(
         "quartic trace of the two-level spectrum is the left end",
         by_law["two-level"].pow(4).sum(-1),
         1 + (axis - 1) ** 2 / (k - 1),
-        wrong={"r²/k of a flat spectrum": axis**2 / k, "k for k − 1": 1 + (axis - 1) ** 2 / k},
+        wrong={
+            "r²/k of a flat spectrum": axis**2 / k,
+            "k for k − 1": 1 + (axis - 1) ** 2 / k,
+        },
     ),
     check.exact(
         "S1.projector",
@@ -152,7 +178,9 @@ display(
 # agree with the spectrum the matrix was made from.
 
 # %%
-W = srlib.sample((96, k), 9.5, law=spectra.power_law, generator=generator, dtype=torch.float64)
+W = srlib.sample(
+    (96, k), 9.5, law=spectra.power_law, generator=generator, dtype=torch.float64
+)
 made_of = spectra.power_law((96, k), 9.5, dtype=torch.float64)
 check.exact(
     "S1.entries",
@@ -169,15 +197,24 @@ low, high = np.array([rank.quartic_range(x, k) for x in fine]).T
 ax.fill_between(fine, fine**2 / high, fine**2 / low, color="0.93", zorder=0)
 plotting.theory(ax, fine, fine**2 / low, color="0.35", label="ends of the range (S1)")
 plotting.theory(ax, fine, fine**2 / high, color="0.35")
-ax.plot(fine, np.minimum(k, fine**2), "--", color="0.35", linewidth=1, label=r"$\min(k, r^2)$")
+ax.plot(
+    fine, np.minimum(k, fine**2), "--", color="0.35", linewidth=1, label=r"$\min(k, r^2)$"
+)
 lines, shown = [], [1, 1.5, 2.5, 4, 6, 9.5, 14, 20, 30, 45, 62]
-for (name, law), color, marker in zip(laws.items(), plotting.palette(4), "os^D", strict=True):
-    p = [x**2 / law((k, k), x, batch=200, generator=generator).pow(4).sum(-1).mean().item() for x in shown]
+for (name, law), color, marker in zip(
+    laws.items(), plotting.palette(4), "os^D", strict=True
+):
+    p = [
+        x**2 / law((k, k), x, batch=200, generator=generator).pow(4).sum(-1).mean().item()
+        for x in shown
+    ]
     plotting.points(ax, shown, p, color=color, label=name, marker=marker)
     lines.append(f"{name}: p = {p[5]:.1f} at r = {shown[5]}")
 print("\n".join(lines))
 ticks = [1, 2, 4, 8, 16, 32, 64]
-ax.set(xscale="log", yscale="log", xlabel="stable rank $r$", ylabel="participation rank $p$")
+ax.set(
+    xscale="log", yscale="log", xlabel="stable rank $r$", ylabel="participation rank $p$"
+)
 ax.set_xticks(ticks, ticks)
 ax.set_yticks(ticks, ticks)
 ax.minorticks_off()
@@ -218,9 +255,16 @@ check.bound(
 
 # %%
 size = torch.arange(2, k + 1, dtype=torch.float64)  # j + 1
-last = torch.stack([spectra.two_level((n, n), 1 + 0.4 * (n - 1), dtype=torch.float64)[-1] for n in range(2, k + 1)])
+last = torch.stack(
+    [
+        spectra.two_level((n, n), 1 + 0.4 * (n - 1), dtype=torch.float64)[-1]
+        for n in range(2, k + 1)
+    ]
+)
 level = 1 + 0.4 * (size - 1)
-projectors = torch.stack([spectra.projector((k, k), n, dtype=torch.float64)[n - 1] for n in range(2, k + 1)])
+projectors = torch.stack(
+    [spectra.projector((k, k), n, dtype=torch.float64)[n - 1] for n in range(2, k + 1)]
+)
 display(
     check.exact(
         "S2.attained",
@@ -245,8 +289,16 @@ display(
 
 # %%
 shapes = [(64, 64), (96, 32), (32, 96), (256, 64)]
-frames = [haar.orthogonal(m, n, generator=generator, dtype=torch.float64) for m, n in shapes if m >= n]
-frames += [haar.orthogonal(n, m, generator=generator, dtype=torch.float64).mT for m, n in shapes if m < n]
+frames = [
+    haar.orthogonal(m, n, generator=generator, dtype=torch.float64)
+    for m, n in shapes
+    if m >= n
+]
+frames += [
+    haar.orthogonal(n, m, generator=generator, dtype=torch.float64).mT
+    for m, n in shapes
+    if m < n
+]
 widths = [min(Q.shape) for Q in frames]
 column, row = torch.randn(2, 64, generator=generator, dtype=torch.float64)
 check.exact(
@@ -254,7 +306,10 @@ check.exact(
     "stable rank of rectangular orthogonal matrices and of a rank-one matrix",
     [srlib.stable_rank(Q) for Q in frames] + [srlib.stable_rank(torch.outer(column, row))],
     [*widths, 1],
-    wrong={"Gaussian n/4 for all": [n / 4 for n in [*widths, 64]], "longer side": [64, 96, 256, 96, 1]},
+    wrong={
+        "Gaussian n/4 for all": [n / 4 for n in [*widths, 64]],
+        "longer side": [64, 96, 256, 96, 1],
+    },
 )
 
 # %% [markdown]
@@ -268,7 +323,10 @@ check.sampled(
     1 / srlib.stable_rank(pairs),
     1 / 2 + math.pi / 8,
     wrong={"rank one": 1.0, "full rank": 0.5},
-    wrong_samples={"uniform entries": 1 / srlib.stable_rank(torch.rand(pairs.shape, generator=generator) - 0.5)},
+    wrong_samples={
+        "uniform entries": 1
+        / srlib.stable_rank(torch.rand(pairs.shape, generator=generator) - 0.5)
+    },
     seed=seed,
 )
 
@@ -282,9 +340,14 @@ def gaussian_stable_rank(m, n, count):
     """Draw stable ranks of m x n Gaussian matrices, m >= n, from the bidiagonal form."""
     ranks = []
     for _ in range(count):
-        diagonal, above = rng.chisquare(np.arange(m, m - n, -1)), rng.chisquare(np.arange(n - 1, 0, -1))
+        diagonal, above = (
+            rng.chisquare(np.arange(m, m - n, -1)),
+            rng.chisquare(np.arange(n - 1, 0, -1)),
+        )
         gram = diagonal + np.append(0, above)
-        top = eigvalsh_tridiagonal(gram, np.sqrt(diagonal[:-1] * above), select="i", select_range=(n - 1, n - 1))
+        top = eigvalsh_tridiagonal(
+            gram, np.sqrt(diagonal[:-1] * above), select="i", select_range=(n - 1, n - 1)
+        )
         ranks.append(gram.sum() / top[0])
     return np.array(ranks)
 
@@ -318,7 +381,10 @@ check.empirical(
     "mean stable rank of dense 64 × 64 Gaussian matrices over the lower bound",
     dense / floor,
     above=1.0,
-    wrong_samples={"product of two Gaussian matrices": srlib.stable_rank(matrices[1:] @ matrices[:-1]) / floor},
+    wrong_samples={
+        "product of two Gaussian matrices": srlib.stable_rank(matrices[1:] @ matrices[:-1])
+        / floor
+    },
     seed=seed,
 )
 
@@ -331,8 +397,11 @@ aspects = np.array([1, 2, 4])  # m/n
 small, large = 2048, 8 * 2048
 extrapolated = [
     (
-        4 * gaussian_stable_rank(a * large, large, replicates) / gaussian_limit(a * large, large)
-        - gaussian_stable_rank(a * small, small, replicates) / gaussian_limit(a * small, small)
+        4
+        * gaussian_stable_rank(a * large, large, replicates)
+        / gaussian_limit(a * large, large)
+        - gaussian_stable_rank(a * small, small, replicates)
+        / gaussian_limit(a * small, small)
     )
     / 3
     for a in aspects
@@ -359,7 +428,9 @@ check.sampled(
 # %%
 uniform = torch.rand(100, 256, 256, generator=generator, dtype=torch.float64) - 0.5
 gauss = torch.randn(4, 20, 256, 256, generator=generator, dtype=torch.float64)
-heavy = gauss[0] / (gauss[1:].square().mean(0)).sqrt()  # Student's t, 3 degrees of freedom: no fourth moment
+heavy = (
+    gauss[0] / (gauss[1:].square().mean(0)).sqrt()
+)  # Student's t, 3 degrees of freedom: no fourth moment
 check.empirical(
     "S3.any-entries",
     "stable rank of 256 × 256 matrices with uniform entries over n/4",
@@ -367,7 +438,8 @@ check.empirical(
     above=0.95,
     below=1.05,
     wrong_samples={
-        "entries of mean a quarter of their width": srlib.stable_rank(uniform[:20] + 0.25) / 64,
+        "entries of mean a quarter of their width": srlib.stable_rank(uniform[:20] + 0.25)
+        / 64,
         "no fourth moment (Student t3)": srlib.stable_rank(heavy) / 64,
     },
     seed=seed,
@@ -382,15 +454,22 @@ check.empirical(
 
 # %%
 images, labels = mnist(5000, seed=0)
-held_out, probe = slice(train_size, None), slice(0, 1000)  # the training loss is evaluated on the probe
+held_out, probe = (
+    slice(train_size, None),
+    slice(0, 1000),
+)  # the training loss is evaluated on the probe
 sizes = [784, 256, 256, 256, 10]
 limits = np.array([gaussian_limit(m, n) for n, m in pairwise(sizes)])
 
 
 def make_network(number):
-    torch.manual_seed(1000 * seed + number)  # PyTorch's layers draw from the default generator
+    torch.manual_seed(
+        1000 * seed + number
+    )  # PyTorch's layers draw from the default generator
     layers = [nn.Linear(a, b, dtype=torch.float64) for a, b in pairwise(sizes)]
-    return nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())][:-1])
+    return nn.Sequential(
+        *[module for layer in layers for module in (layer, nn.ReLU())][:-1]
+    )
 
 
 def weights(net):
@@ -426,20 +505,36 @@ def train(number):
 
 # %%
 runs = [train(number) for number in range(networks)]
-ranks = np.array([[step[0] for step in history] for history, _, _ in runs])  # network, time, layer, r or p
-loss, accuracy = np.array([[step[1:] for step in history] for history, _, _ in runs]).transpose(2, 0, 1)
+ranks = np.array(
+    [[step[0] for step in history] for history, _, _ in runs]
+)  # network, time, layer, r or p
+loss, accuracy = np.array(
+    [[step[1:] for step in history] for history, _, _ in runs]
+).transpose(2, 0, 1)
 mean_rank = ranks[..., 0].mean(0)
 for name, time in (("before", 0), ("after", -1)):
-    print(f"{name} training: r =", *(f"{x:.3g}" for x in mean_rank[time]), "in layers 1 to 4;", end=" ")
-    print(f"loss {loss[:, time].mean():.2g}, held-out accuracy {accuracy[:, time].mean():.2f}")
+    print(
+        f"{name} training: r =",
+        *(f"{x:.3g}" for x in mean_rank[time]),
+        "in layers 1 to 4;",
+        end=" ",
+    )
+    print(
+        f"loss {loss[:, time].mean():.2g}, held-out accuracy {accuracy[:, time].mean():.2f}"
+    )
 
 # %% tags=["hide-input"]
-facts = {"accuracy": 100 * accuracy[:, -1].mean(), "accuracy_worst": 100 * accuracy[:, -1].min()}
+facts = {
+    "accuracy": 100 * accuracy[:, -1].mean(),
+    "accuracy_worst": 100 * accuracy[:, -1].min(),
+}
 facts["start_gap"] = 100 * np.abs(ranks[:, 0, :3, 0] / limits[:3] - 1).max()
 for layer in range(4):
     facts[f"limit_{layer + 1}"] = limits[layer]
     for name, time in (("initial", 0), ("trained", -1)):
-        facts[f"{name}_{layer + 1}"], facts[f"participation_{name}_{layer + 1}"] = ranks[:, time, layer].mean(0)
+        facts[f"{name}_{layer + 1}"], facts[f"participation_{name}_{layer + 1}"] = ranks[
+            :, time, layer
+        ].mean(0)
 for key, value in facts.items():
     glue(key, round(float(value), 1), display=False)
 glue("networks", networks, display=False)
@@ -450,20 +545,38 @@ passes = np.arange(2 * epochs + 1) / 2
 full = np.array([min(a, b) for a, b in pairwise(sizes)])
 for layer, color in enumerate(plotting.palette(4)):
     share = ranks[:, :, layer, 0] / full[layer]
-    left.fill_between(passes, share.min(0), share.max(0), color=color, alpha=0.25, linewidth=0)
+    left.fill_between(
+        passes, share.min(0), share.max(0), color=color, alpha=0.25, linewidth=0
+    )
     left.plot(passes, share.mean(0), color=color)
-    left.annotate(f"layer {layer + 1}", (epochs, share[:, -1].mean()), (5, -3), textcoords="offset points", color=color)
-    left.plot([0, epochs], [limits[layer] / full[layer]] * 2, ":", color=color, linewidth=1.2)
-    print(f"layer {layer + 1}: r/k from {share[:, 0].mean():.3f} to {share[:, -1].mean():.3f}")
+    left.annotate(
+        f"layer {layer + 1}",
+        (epochs, share[:, -1].mean()),
+        (5, -3),
+        textcoords="offset points",
+        color=color,
+    )
+    left.plot(
+        [0, epochs], [limits[layer] / full[layer]] * 2, ":", color=color, linewidth=1.2
+    )
+    print(
+        f"layer {layer + 1}: r/k from {share[:, 0].mean():.3f} to {share[:, -1].mean():.3f}"
+    )
 left.set(xlabel="passes over the digits", ylabel="stable rank $r_l/k_l$", yscale="log")
 left.set_yticks([0.04, 0.1, 0.2, 0.4, 0.8], [0.04, 0.1, 0.2, 0.4, 0.8])
 left.minorticks_off()
 left.plot([], [], ":", color="0.35", linewidth=1.2, label="random matrix (S3)")
 left.set(xlim=(-0.3, 1.27 * epochs), xticks=np.arange(0, epochs + 1, 2))
 plotting.legend(left, loc="upper right", bbox_to_anchor=(1.02, 0.87))
-for values, color, name in zip((loss, 1 - accuracy), plotting.palette(6)[4:], ("loss", "held-out error"), strict=True):
-    right.fill_between(passes, values.min(0), values.max(0), color=color, alpha=0.25, linewidth=0)
-    right.plot(passes, values.mean(0), color=color, label=f"{'training ' * (name == 'loss')}{name}")
+for values, color, name in zip(
+    (loss, 1 - accuracy), plotting.palette(6)[4:], ("loss", "held-out error"), strict=True
+):
+    right.fill_between(
+        passes, values.min(0), values.max(0), color=color, alpha=0.25, linewidth=0
+    )
+    right.plot(
+        passes, values.mean(0), color=color, label=f"{'training ' * (name == 'loss')}{name}"
+    )
 right.set(xlabel="passes over the digits", ylabel="loss, error", yscale="log")
 plotting.legend(right)
 
@@ -477,7 +590,9 @@ check.empirical(
     "largest share of its random-matrix limit that a hidden layer keeps after training",
     (ranks[:, -1, :3, 0] / limits[:3]).max(1),
     below=0.5,
-    wrong_samples={"the same layers before training": (ranks[:, 0, :3, 0] / limits[:3]).max(1)},
+    wrong_samples={
+        "the same layers before training": (ranks[:, 0, :3, 0] / limits[:3]).max(1)
+    },
     seed=seed,
     false_alarm=1e-3,  # six networks are few
 )
@@ -491,7 +606,9 @@ values = [torch.linalg.svdvals(W) for W in layers]
 values = [v / v[0] for v in values]
 lengths = torch.tensor([len(v) for v in values])
 measured = torch.stack([v.square().sum() for v in values])
-ends = torch.tensor([rank.quartic_range(x.item(), len(v)) for x, v in zip(measured, values, strict=True)])
+ends = torch.tensor(
+    [rank.quartic_range(x.item(), len(v)) for x, v in zip(measured, values, strict=True)]
+)
 quartic = torch.stack([v.pow(4).sum() for v in values])
 display(
     check.bound(
@@ -552,27 +669,44 @@ check.bound(
 # What the bound promises for the trained hidden layers at an error of half the norm, and what they need.
 
 # %%
-needed_hidden = torch.stack([(torch.linalg.svdvals(W) > 0.5 * torch.linalg.matrix_norm(W, 2)).sum() for W in hidden])
-needed_hidden, promised_hidden = needed_hidden.double().mean().item(), 4 * hidden_rank.mean().item()
-print(f"needed on average {needed_hidden:.3g} of 256 directions, S2 promises at most {promised_hidden:.3g}")
+needed_hidden = torch.stack(
+    [(torch.linalg.svdvals(W) > 0.5 * torch.linalg.matrix_norm(W, 2)).sum() for W in hidden]
+)
+needed_hidden, promised_hidden = (
+    needed_hidden.double().mean().item(),
+    4 * hidden_rank.mean().item(),
+)
+print(
+    f"needed on average {needed_hidden:.3g} of 256 directions, S2 promises at most {promised_hidden:.3g}"
+)
 glue("needed", round(needed_hidden, 1), display=False)
 glue("promised", round(promised_hidden, 1), display=False)
 
 # %% mystnb={"figure": {"caption": "Truncation (S2). Relative spectral error after keeping $j$ singular directions against $(j+1)/r$: every matrix lies below the one curve $\\sqrt{r/(j+1)}$, and none above 1. The orthogonal matrix touches it at $j+1=r=n$, the two-level matrix nearly does at its last direction; trained layers fall off well before $j+1=r$.", "name": "fig-truncation"}, "image": {"alt": "Log-log plot of the relative truncation error against the number of kept directions over stable rank; the bound falls with slope minus one half, and the curves of trained, Gaussian, two-level and orthogonal matrices lie below it."}} tags=["hide-input"]
 fig, ax = plotting.figure(size=(7.2, 3.8))
 scale = np.geomspace(0.05, 40, 200)
-plotting.theory(ax, scale, np.minimum(1, scale**-0.5), color="0.35", label=r"$\min(1, \sqrt{r/(j+1)})$ (S2)")
+plotting.theory(
+    ax,
+    scale,
+    np.minimum(1, scale**-0.5),
+    color="0.35",
+    label=r"$\min(1, \sqrt{r/(j+1)})$ (S2)",
+)
 compared = {f"layer {l + 1}, trained": runs[0][2][l] for l in range(3)} | {
     "Gaussian": torch.randn(256, 256, generator=generator, dtype=torch.float64),
     "two-level": srlib.sample((256, 256), 12.0, generator=generator, dtype=torch.float64),
     "orthogonal": haar.orthogonal(256, generator=generator, dtype=torch.float64),
 }
-for (name, W), color, marker in zip(compared.items(), plotting.palette(6), "osD^vP", strict=True):
+for (name, W), color, marker in zip(
+    compared.items(), plotting.palette(6), "osD^vP", strict=True
+):
     s = torch.linalg.svdvals(W)
     s, x = s / s[0], (torch.arange(len(s)) + 1) / srlib.stable_rank(W)
     some = np.unique(np.geomspace(1, len(s), 24).astype(int)) - 1
     plotting.points(ax, x[some], s[some], color=color, label=name, marker=marker)
-    print(f"{name}: error {s[16]:.2f} after 16 directions, bound {min(1, x[16].item() ** -0.5):.2f}")
+    print(
+        f"{name}: error {s[16]:.2f} after 16 directions, bound {min(1, x[16].item() ** -0.5):.2f}"
+    )
 ax.set(xscale="log", yscale="log", xlim=(0.05, 40), ylim=(0.04, 1.2))
 ax.set(xlabel="$(j+1)/r$", ylabel=r"$\sigma_{j+1}/\|W\|_2$")
 plotting.legend(ax, outside=True)

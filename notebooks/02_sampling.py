@@ -27,7 +27,12 @@ import srlib
 from srlib import check, haar, plotting, rank, spectra
 from srlib.spectra import power_law, projector, two_level, uniform_sphere
 
-LAWS = {"two-level": two_level, "projector": projector, "power law": power_law, "uniform on the sphere": uniform_sphere}
+LAWS = {
+    "two-level": two_level,
+    "projector": projector,
+    "power law": power_law,
+    "uniform on the sphere": uniform_sphere,
+}
 COLOUR = dict(zip(LAWS, plotting.palette(len(LAWS)), strict=True))
 
 
@@ -55,7 +60,9 @@ CASES = [
     for shape in SHAPES
     for share in ([0, 0.01, 0.3, 0.5, 0.9, 1] if min(shape) > 1 else [0])
 ]
-draws = [law(shape, r, generator=generator(0), dtype=torch.float64) for law, shape, r in CASES]
+draws = [
+    law(shape, r, generator=generator(0), dtype=torch.float64) for law, shape, r in CASES
+]
 ranks = torch.tensor([r for _, _, r in CASES], dtype=torch.float64)
 
 check.exact(
@@ -82,7 +89,12 @@ display(
         "largest singular value relative to the spectral norm",
         [sigma.max() for sigma in draws],
         torch.ones(len(draws)),  # M1
-        wrong={"Frobenius norm alone": [math.sqrt(r / h.square().sum()) for r, h in zip(ranks, harmonic, strict=True)]},
+        wrong={
+            "Frobenius norm alone": [
+                math.sqrt(r / h.square().sum())
+                for r, h in zip(ranks, harmonic, strict=True)
+            ]
+        },
         tolerance=1e-15,
     ),
     check.exact(
@@ -98,7 +110,9 @@ display(
 # %%
 norm = 3.0
 dense = [
-    srlib.sample(shape, r, spectral_norm=norm, law=law, generator=generator(1), dtype=torch.float64)
+    srlib.sample(
+        shape, r, spectral_norm=norm, law=law, generator=generator(1), dtype=torch.float64
+    )
     for law, shape, r in CASES
 ]
 
@@ -126,7 +140,11 @@ display(
 # The power law's exponent is read off from its second singular value and must then explain all others.
 
 # %%
-power_laws = [sigma for sigma, (law, _, r) in zip(draws, CASES, strict=True) if law is power_law and r > 1]
+power_laws = [
+    sigma
+    for sigma, (law, _, r) in zip(draws, CASES, strict=True)
+    if law is power_law and r > 1
+]
 index = [torch.arange(1, len(sigma) + 1, dtype=torch.float64) for sigma in power_laws]
 
 check.exact(
@@ -134,7 +152,11 @@ check.exact(
     "singular values against the power of their index that the second one fixes",
     torch.cat(power_laws),
     torch.cat([i.pow(sigma[1].log2()) for i, sigma in zip(index, power_laws, strict=True)]),
-    wrong={"exponential decay": torch.cat([sigma[1] ** (i - 1) for i, sigma in zip(index, power_laws, strict=True)])},
+    wrong={
+        "exponential decay": torch.cat(
+            [sigma[1] ** (i - 1) for i, sigma in zip(index, power_laws, strict=True)]
+        )
+    },
 )
 
 # %% mystnb={"figure": {"caption": "Four spectra of the same stable rank, for three stable ranks of a square matrix of width 64. The sum of squares is the same for all four lines of a panel; what differs is how it is shared out. For the uniform law: the median of 2,000 draws and the band from the 5th to the 95th percentile.", "name": "fig-spectra"}, "image": {"alt": "Three panels of singular values against relative index, at stable ranks 4, 16 and 40. The two-level spectrum is flat after a first value of one, the projector spectrum is a step, the power law decays fast and the uniform law falls smoothly."}} tags=["hide-input"]
@@ -146,9 +168,15 @@ for ax, r in zip(axes, shown, strict=True):
     for name, law in LAWS.items():
         drawn = law((k, k), r, batch=2000, generator=generator(2))
         low, middle, high = drawn.quantile(torch.tensor([0.05, 0.5, 0.95]), dim=0)
-        plotting.theory(ax, position, middle, color=COLOUR[name], label=name, drawstyle="steps-mid")
-        ax.fill_between(position, low, high, step="mid", color=COLOUR[name], alpha=0.25, linewidth=0)
-        lines.append(f"r = {r:g}, {name}: " + " ".join(f"{middle[i]:.2f}" for i in (15, 31, 47)))
+        plotting.theory(
+            ax, position, middle, color=COLOUR[name], label=name, drawstyle="steps-mid"
+        )
+        ax.fill_between(
+            position, low, high, step="mid", color=COLOUR[name], alpha=0.25, linewidth=0
+        )
+        lines.append(
+            f"r = {r:g}, {name}: " + " ".join(f"{middle[i]:.2f}" for i in (15, 31, 47))
+        )
     ax.set(title=f"$r={r:g}$, $r/k={r / k:.3g}$", xlabel="$i/k$", ylim=(-0.02, 1.05))
 axes[0].set_ylabel(r"$\sigma_i$")
 plotting.legend(axes[2], outside=True)
@@ -160,14 +188,26 @@ squares = torch.tensor(grid).square()
 quartics = torch.tensor([rank.quartic_range(r, k) for r in grid])  # S1
 relative, lines = torch.tensor(grid) / k, ["p/k at r/k = 1/8"]
 fig, ax = plotting.figure(size=(6.4, 3.8))
-ax.fill_between(relative, *(squares / quartics.T / k), color="0.88", linewidth=0, label="allowed (S1)")
+ax.fill_between(
+    relative, *(squares / quartics.T / k), color="0.88", linewidth=0, label="allowed (S1)"
+)
 for name, law in LAWS.items():
-    quartic = torch.stack([law((k, k), r, batch=200, generator=generator(3)).pow(4).sum(-1).mean() for r in grid])
+    quartic = torch.stack(
+        [
+            law((k, k), r, batch=200, generator=generator(3)).pow(4).sum(-1).mean()
+            for r in grid
+        ]
+    )
     share = squares / quartic / k
     style = {"linestyle": "--"} if law in (two_level, projector) else {}
     ax.plot(relative, share, color=COLOUR[name], label=name, **style)
     lines.append(f"{name}: {share[grid.index(8)]:.2f}")
-ax.set(xscale="log", yscale="log", xlabel="stable rank $r/k$", ylabel="participation rank $p/k$")
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="stable rank $r/k$",
+    ylabel="participation rank $p/k$",
+)
 plotting.legend(ax, loc="lower right")
 print("\n".join(lines))
 
@@ -182,8 +222,12 @@ uncut = 1.8
 
 
 def tail_moments(k, r, powers=(4, 6), count=walks // 2, offset=4):
-    sigma = uniform_sphere((k, k), r, batch=count, generator=generator(offset + k), dtype=torch.float64)
-    return torch.stack([(sigma[:, 1:] / math.sqrt(r - 1)).pow(power).sum(-1) for power in powers], -1)
+    sigma = uniform_sphere(
+        (k, k), r, batch=count, generator=generator(offset + k), dtype=torch.float64
+    )
+    return torch.stack(
+        [(sigma[:, 1:] / math.sqrt(r - 1)).pow(power).sum(-1) for power in powers], -1
+    )
 
 
 sizes = (3, 8, 33)
@@ -196,7 +240,9 @@ check.sampled(
     torch.cat([tail_moments(k, uncut) for k in sizes], -1),
     [moment for k in sizes for moment in (3 / (k + 1), 15 / ((k + 1) * (k + 3)))],  # M1
     wrong={
-        "all k coordinates free": [m for k in sizes for m in (3 / (k + 2), 15 / ((k + 2) * (k + 4)))],
+        "all k coordinates free": [
+            m for k in sizes for m in (3 / (k + 2), 15 / ((k + 2) * (k + 4)))
+        ],
         "two-level spectrum": [m for k in sizes for m in (1 / (k - 1), 1 / (k - 1) ** 2)],
     },
     wrong_samples={"one sweep": one_sweep},
@@ -228,7 +274,10 @@ def arc_waves(r):
 
 
 cut_ranks = (1.7, 2.2, 2.7)
-angles = [uniform_sphere((3, 3), r, batch=walks, generator=generator(40), dtype=torch.float64) for r in cut_ranks]
+angles = [
+    uniform_sphere((3, 3), r, batch=walks, generator=generator(40), dtype=torch.float64)
+    for r in cut_ranks
+]
 
 check.sampled(
     "M1.arc",
@@ -236,7 +285,11 @@ check.sampled(
     torch.cat([waves(sigma[:, 1:]) for sigma in angles], -1),
     [moment for r in cut_ranks for moment in arc_waves(r)],
     wrong={"whole quarter circle": [0.0] * 9},
-    wrong_samples={"clipped": torch.cat([waves(direction(3, r, walks, 41).clamp(max=1)) for r in cut_ranks], -1)},
+    wrong_samples={
+        "clipped": torch.cat(
+            [waves(direction(3, r, walks, 41).clamp(max=1)) for r in cut_ranks], -1
+        )
+    },
     scale=1.0,
     seed=seed,
 )
@@ -249,7 +302,11 @@ check.sampled(
 
 # %%
 def arc(squared_radius):  # length of the part of the circle inside the unit square
-    return math.pi / 2 - 2 * math.acos(min(1, 1 / math.sqrt(squared_radius))) if 0 < squared_radius < 2 else 0.0
+    return (
+        math.pi / 2 - 2 * math.acos(min(1, 1 / math.sqrt(squared_radius)))
+        if 0 < squared_radius < 2
+        else 0.0
+    )
 
 
 def power_mean(
@@ -272,7 +329,9 @@ def power_sums(tails):
 
 def four_values(offset):
     return [
-        uniform_sphere((4, 4), r, batch=walks // 2, generator=generator(offset), dtype=torch.float64)[:, 1:]
+        uniform_sphere(
+            (4, 4), r, batch=walks // 2, generator=generator(offset), dtype=torch.float64
+        )[:, 1:]
         for r in FOUR
     ]
 
@@ -285,7 +344,9 @@ check.sampled(
     "power sums of three singular values, walk against quadrature over the cut sphere",
     power_sums(four_values(50)),
     [3 * power_mean(r, p) for r in FOUR for p in POWERS],
-    wrong={"cube ignored": [3 * (r - 1) ** (p / 2) / (p + 1) for r in FOUR for p in POWERS]},
+    wrong={
+        "cube ignored": [3 * (r - 1) ** (p / 2) / (p + 1) for r in FOUR for p in POWERS]
+    },
     wrong_samples={
         "clipped": power_sums([direction(4, r, walks // 2, 52).clamp(max=1) for r in FOUR]),
         "one sweep": power_sums(one_sweep),
@@ -307,7 +368,9 @@ glue("accepted", round(100 * len(accepted) / len(proposals)), display=False)
 
 
 def summary(tail):  # quartic trace, sum, largest and median
-    return torch.stack([tail.pow(4).sum(-1), tail.sum(-1), tail.amax(-1), tail.median(-1).values], -1)
+    return torch.stack(
+        [tail.pow(4).sum(-1), tail.sum(-1), tail.amax(-1), tail.median(-1).values], -1
+    )
 
 
 def excess(tail):
@@ -316,7 +379,9 @@ def excess(tail):
 
 
 def walk_tail(offset, count=walks // 2):
-    return uniform_sphere((16, 16), 6.0, batch=count, generator=generator(offset), dtype=torch.float64)[:, 1:]
+    return uniform_sphere(
+        (16, 16), 6.0, batch=count, generator=generator(offset), dtype=torch.float64
+    )[:, 1:]
 
 
 with patch.object(spectra, "SWEEPS", 1):
@@ -327,7 +392,10 @@ check.sampled(
     "quartic trace and sum and maximum and median of fifteen singular values, walk minus rejection",
     excess(walk_tail(62)),
     [0.0] * 4,
-    wrong_samples={"clipped": excess(direction(16, 6.0, walks // 2, 63).clamp(max=1)), "one sweep": excess(one_sweep)},
+    wrong_samples={
+        "clipped": excess(direction(16, 6.0, walks // 2, 63).clamp(max=1)),
+        "one sweep": excess(one_sweep),
+    },
     scale=1.0,
     seed=seed,
 )
@@ -352,7 +420,9 @@ stops = [(sweeps, d) for d in (8, 9) for sweeps in (1, 2, 4)]
 few_sweeps = []
 for sweeps, d in stops:
     with patch.object(spectra, "SWEEPS", sweeps):
-        few_sweeps.append(tail_moments(d + 1, uncut, powers=(4,), count=walks, offset=70 + 20 * sweeps))
+        few_sweeps.append(
+            tail_moments(d + 1, uncut, powers=(4,), count=walks, offset=70 + 20 * sweeps)
+        )
 
 check.sampled(
     "M1.rate",
@@ -360,9 +430,13 @@ check.sampled(
     torch.cat(few_sweeps, -1),
     [trace_after(sweeps, d, factor(d)) for sweeps, d in stops],
     wrong={
-        "factor 3/4 of wide matrices": [trace_after(sweeps, d, 3 / 4) for sweeps, d in stops],
+        "factor 3/4 of wide matrices": [
+            trace_after(sweeps, d, 3 / 4) for sweeps, d in stops
+        ],
         "parity ignored": [trace_after(sweeps, d, factor(8)) for sweeps, d in stops],
-        "one pair a sweep": [trace_after(s, d, 1 - (d + 2) / (2 * d * (d - 1))) for s, d in stops],
+        "one pair a sweep": [
+            trace_after(s, d, 1 - (d + 2) / (2 * d * (d - 1))) for s, d in stops
+        ],
     },
     seed=seed,
 )
@@ -374,7 +448,11 @@ shares = (2 / width, 0.25, 0.5, 0.75, 0.95)
 
 def tail_trace(r, sweeps, count):
     with patch.object(spectra, "SWEEPS", sweeps):
-        options = {"batch": count, "generator": generator(300 + sweeps), "dtype": torch.float64}
+        options = {
+            "batch": count,
+            "generator": generator(300 + sweeps),
+            "dtype": torch.float64,
+        }
         return uniform_sphere((width, width), r, **options)[:, 1:].pow(4).sum(-1)
 
 
@@ -382,15 +460,33 @@ fig, ax = plotting.figure(size=(6.4, 3.8))
 lines = ["relative distance after 0, 1, 2 sweeps"]
 for share, colour in zip(shares, plotting.palette(shares), strict=True):
     limit = tail_trace(share * width, 64, 2 * curve_walks).mean()
-    ratios = torch.stack([tail_trace(share * width, sweeps, curve_walks) / limit for sweeps in times])
+    ratios = torch.stack(
+        [tail_trace(share * width, sweeps, curve_walks) / limit for sweeps in times]
+    )
     gap, error = (1 - ratios.mean(-1)).abs(), 2 * ratios.std(-1) / math.sqrt(curve_walks)
     seen = gap > 1.5 * error + 1e-3
-    style = {"color": colour, "marker": "osD^v"[shares.index(share)], "label": f"$r/k={share:.2g}$"}
+    style = {
+        "color": colour,
+        "marker": "osD^v"[shares.index(share)],
+        "label": f"$r/k={share:.2g}$",
+    }
     plotting.points(ax, torch.tensor(times)[seen], gap[seen], error[seen], **style)
     lines.append(f"r/k = {share:.2g}: " + " ".join(f"{value:.3f}" for value in gap[:3]))
 start, steps = 1 - (width + 1) / (3 * (width - 1)), torch.arange(25)
-plotting.theory(ax, steps, start * factor(width - 1) ** steps, color=plotting.palette(shares)[0], label="exact, $r=2$")
-_ = ax.set(yscale="log", ylim=(1e-3, 1.2), xlim=(-0.5, 16), xlabel="sweeps", ylabel=r"$|1-q_t/q_\infty|$ of the tail")
+plotting.theory(
+    ax,
+    steps,
+    start * factor(width - 1) ** steps,
+    color=plotting.palette(shares)[0],
+    label="exact, $r=2$",
+)
+_ = ax.set(
+    yscale="log",
+    ylim=(1e-3, 1.2),
+    xlim=(-0.5, 16),
+    xlabel="sweeps",
+    ylabel=r"$|1-q_t/q_\infty|$ of the tail",
+)
 plotting.legend(ax, loc="upper right")
 print("\n".join(lines))
 
@@ -402,7 +498,9 @@ print("\n".join(lines))
 
 
 # %%
-def raw_qr(m, k, count, offset):  # the Q of a Gaussian matrix as the factorization returns it, signs not fixed
+def raw_qr(
+    m, k, count, offset
+):  # the Q of a Gaussian matrix as the factorization returns it, signs not fixed
     G = torch.randn(count, m, k, generator=generator(offset), dtype=torch.float64)
     return torch.linalg.qr(G).Q
 
@@ -413,23 +511,43 @@ def entry_moments(Q):
 
 
 def haar_moments(n):
-    return [1 / n, 3 / n / (n + 2), 1 / n / (n + 2), (n + 1) / (n - 1) / n / (n + 2), -1 / (n - 1) / n / (n + 2)]
+    return [
+        1 / n,
+        3 / n / (n + 2),
+        1 / n / (n + 2),
+        (n + 1) / (n - 1) / n / (n + 2),
+        -1 / (n - 1) / n / (n + 2),
+    ]
 
 
 def turn(n, offset):  # a fixed rotation without symmetry
-    return haar.orthogonal(n, generator=torch.Generator().manual_seed(offset), dtype=torch.float64)
+    return haar.orthogonal(
+        n, generator=torch.Generator().manual_seed(offset), dtype=torch.float64
+    )
 
 
 Q = haar.orthogonal(4, batch=matrices, generator=generator(100), dtype=torch.float64)
-frames = haar.orthogonal(5, 3, batch=matrices, generator=generator(101), dtype=torch.float64)
+frames = haar.orthogonal(
+    5, 3, batch=matrices, generator=generator(101), dtype=torch.float64
+)
 O4, O5, O3 = turn(4, 1), turn(5, 2), turn(3, 3)
 
 check.sampled(
     "M2.haar-moments",
     "moments of entries up to order four, square and rotated and three columns of five",
-    torch.cat([entry_moments(Q), entry_moments(O4 @ Q @ turn(4, 4)), entry_moments(O5 @ frames @ O3)], -1),
+    torch.cat(
+        [
+            entry_moments(Q),
+            entry_moments(O4 @ Q @ turn(4, 4)),
+            entry_moments(O5 @ frames @ O3),
+        ],
+        -1,
+    ),
     haar_moments(4) * 2 + haar_moments(5),  # M2
-    wrong={"independent Gaussian entries": [1 / 4, 3 / 16, 1 / 16, 1 / 16, -1e-9] * 2 + [0.2, 0.12, 0.04, 0.04, -1e-9]},
+    wrong={
+        "independent Gaussian entries": [1 / 4, 3 / 16, 1 / 16, 1 / 16, -1e-9] * 2
+        + [0.2, 0.12, 0.04, 0.04, -1e-9]
+    },
     wrong_samples={
         "QR without the sign fix": torch.cat(
             [
@@ -453,19 +571,25 @@ check.sampled(
 m, n, r = 5, 3, 1.8
 q = rank.quartic_range(r, n)[0]  # two-level
 W = srlib.sample((m, n), r, batch=matrices, generator=generator(110), dtype=torch.float64)
-wide = srlib.sample((n, m), r, batch=matrices, generator=generator(111), dtype=torch.float64)
+wide = srlib.sample(
+    (n, m), r, batch=matrices, generator=generator(111), dtype=torch.float64
+)
 sigma = two_level((m, n), r, dtype=torch.float64)
 half = frames * sigma
 
 
 def corner(A):
-    return torch.stack([A[:, 0, 0] ** 2, A[:, 0, 0] ** 4, (A[:, 0, 0] * A[:, 1, 1]) ** 2], -1)
+    return torch.stack(
+        [A[:, 0, 0] ** 2, A[:, 0, 0] ** 4, (A[:, 0, 0] * A[:, 1, 1]) ** 2], -1
+    )
 
 
 def corner_moments(r, q):
     square, fourth = r / (m * n), 3 * (r**2 + 2 * q) / (m * (m + 2) * n * (n + 2))
     aligned = fourth / 3  # E W_11^2 W_12^2 = E W_11^2 W_21^2
-    crossed = (r**2 / (m * n) - fourth - (m + n - 2) * aligned) / ((m - 1) * (n - 1))  # E W_11^2 W_22^2
+    crossed = (r**2 / (m * n) - fourth - (m + n - 2) * aligned) / (
+        (m - 1) * (n - 1)
+    )  # E W_11^2 W_22^2
     return [square, fourth, crossed]
 
 
@@ -479,7 +603,9 @@ check.sampled(
         "projector's quartic trace": corner_moments(r, rank.quartic_range(r, n)[1]) * 3,
     },
     wrong_samples={
-        "left factor Haar alone": torch.cat([corner(half), corner(O5 @ half @ O3), corner(O3 @ half.mT @ O5)], -1)
+        "left factor Haar alone": torch.cat(
+            [corner(half), corner(O5 @ half @ O3), corner(O3 @ half.mT @ O5)], -1
+        )
     },
     seed=seed,
 )
@@ -501,14 +627,23 @@ def kept(n):  # mean of the other diagonal entries of the first reflection
     return (n - 2 + c(n)) / (n - 1)
 
 
-def raw_mean(n):  # diagonal of E Q; the last reflection of a square factorization is the identity
-    return [math.prod(kept(n - i) for i in range(j)) * (-c(n - j) if j < n - 1 else 1) for j in range(n)]
+def raw_mean(
+    n,
+):  # diagonal of E Q; the last reflection of a square factorization is the identity
+    return [
+        math.prod(kept(n - i) for i in range(j)) * (-c(n - j) if j < n - 1 else 1)
+        for j in range(n)
+    ]
 
 
 raw = (raw_qr(m, n, matrices, 112) * sigma) @ raw_qr(n, n, matrices, 113).mT
 left, right = raw_qr(4, 4, matrices, 120), raw_qr(4, 4, matrices, 121)
-fixed = torch.stack([W[:, 0, 0], W[:, 1, 1], (O5 @ W @ O3)[:, 0, 0], (O3 @ wide @ O5)[:, 0, 0]], -1)
-unfixed = torch.stack([raw[:, 0, 0], raw[:, 1, 1], (O5 @ raw @ O3)[:, 0, 0], (O3 @ raw.mT @ O5)[:, 0, 0]], -1)
+fixed = torch.stack(
+    [W[:, 0, 0], W[:, 1, 1], (O5 @ W @ O3)[:, 0, 0], (O3 @ wide @ O5)[:, 0, 0]], -1
+)
+unfixed = torch.stack(
+    [raw[:, 0, 0], raw[:, 1, 1], (O5 @ raw @ O3)[:, 0, 0], (O3 @ raw.mT @ O5)[:, 0, 0]], -1
+)
 
 display(
     check.sampled(
@@ -539,7 +674,11 @@ display(
         [[(-1.0) ** (n - 1)] * 50 for n in range(2, 7)],
         wrong={
             "Haar": [
-                torch.linalg.det(haar.orthogonal(n, batch=50, generator=generator(123), dtype=torch.float64)).tolist()
+                torch.linalg.det(
+                    haar.orthogonal(
+                        n, batch=50, generator=generator(123), dtype=torch.float64
+                    )
+                ).tolist()
                 for n in range(2, 7)
             ]
         },
@@ -559,7 +698,10 @@ check.sampled(
     "mean of W_11 without the sign fix at width 4, two-level and projector spectra of stable rank 2",
     torch.stack(corners, -1),
     [c(4) ** 2] * 2,
-    wrong={"Haar": [0.0] * 2, "weighted by the mean square of the spectrum": [c(4) ** 2 / 2] * 2},
+    wrong={
+        "Haar": [0.0] * 2,
+        "weighted by the mean square of the spectrum": [c(4) ** 2 / 2] * 2,
+    },
     seed=seed,
 )
 
@@ -573,10 +715,14 @@ def traces(A, powers=6):
     products = [A]
     for _ in range(powers - 1):
         products.append(products[-1] @ A)
-    return torch.stack([product.diagonal(dim1=1, dim2=2).sum(-1) for product in products], -1)
+    return torch.stack(
+        [product.diagonal(dim1=1, dim2=2).sum(-1) for product in products], -1
+    )
 
 
-rotations = haar.orthogonal(5, batch=matrices // 2, generator=generator(130), dtype=torch.float64)
+rotations = haar.orthogonal(
+    5, batch=matrices // 2, generator=generator(130), dtype=torch.float64
+)
 
 check.sampled(
     "M2.traces",
@@ -594,9 +740,14 @@ fig, axes = plotting.figure(1, 2, size=(9.0, 3.6))
 with_fix, without = plotting.palette(2)
 edges = torch.linspace(-1, 1, 41)
 grid = torch.linspace(-1, 1, 201)
-for sample, colour, name in ((left, without, "without"), (Q, with_fix, "with the sign fix")):
+for sample, colour, name in (
+    (left, without, "without"),
+    (Q, with_fix, "with the sign fix"),
+):
     axes[0].hist(sample[:, 0, 0], edges, density=True, color=colour, alpha=0.6, label=name)
-plotting.theory(axes[0], grid, 2 / math.pi * (1 - grid**2).sqrt(), color="black", label="Haar, exact")
+plotting.theory(
+    axes[0], grid, 2 / math.pi * (1 - grid**2).sqrt(), color="black", label="Haar, exact"
+)
 axes[0].set(xlabel="$Q_{11}$", ylabel="density", title="first entry, $n=4$")
 
 bins, lines = (
@@ -612,7 +763,13 @@ for sample, colour in ((rotations, with_fix), (raw_qr(8, 8, phases, 141), withou
     plotting.points(axes[1], (bins[1:] + bins[:-1]) / 2, density, error, color=colour)
     lines.append(" ".join(f"{density[i]:.2f}" for i in (0, 12, 23)))
 plotting.theory(axes[1], bins, torch.full((25,), 7 / (2 * math.pi)), color="black")
-_ = axes[1].set(xlabel=r"phase $\theta$", ylabel="eigenvalues a radian", title="eigenvalues, $n=8$")
-_ = axes[1].set(xticks=[0, math.pi / 2, math.pi], xticklabels=["0", r"$\pi/2$", r"$\pi$"], ylim=(0, None))
+_ = axes[1].set(
+    xlabel=r"phase $\theta$", ylabel="eigenvalues a radian", title="eigenvalues, $n=8$"
+)
+_ = axes[1].set(
+    xticks=[0, math.pi / 2, math.pi],
+    xticklabels=["0", r"$\pi/2$", r"$\pi$"],
+    ylim=(0, None),
+)
 plotting.legend(axes[0], loc="upper right")
 print("\n".join(lines))

@@ -33,9 +33,9 @@ torch.set_default_dtype(torch.float64)  # everything that is compared is in doub
 # %% tags=["parameters"]
 seed = 1  # of every draw; each section adds an offset of its own
 matrices = 30_000  # single layers drawn for F1
-networks = 48_000  # dense networks a law for the moments of F2 and F3
+networks = 44_000  # dense networks a law for the moments of F2 and F3
 networks_rank = 12_000  # networks for each stable rank of the straight line
-networks_depth = 10_000  # networks for the growth with depth
+networks_depth = 8_000  # networks for the growth with depth
 networks_order = 8_000  # networks for each of the two sides of the ordering
 networks_figure = 300  # networks for each line of the depth figure
 networks_histogram = 2_000  # networks for each distribution
@@ -64,8 +64,13 @@ def replicates(ensemble, count, generator, slopes=(0.0,), chunk=2_000):
     """Mean over the inputs of X_l and of X_l^2: shape (2, networks, slopes, layers)."""
     parts = []
     for _ in range(0, count, chunk):
-        network, x = ensemble.sample(min(chunk, count), generator=generator), basis(ensemble.widths[0])
-        X = torch.stack([squared_norms(replace(network, negative_slope=a), x) for a in slopes], 2)
+        network, x = (
+            ensemble.sample(min(chunk, count), generator=generator),
+            basis(ensemble.widths[0]),
+        )
+        X = torch.stack(
+            [squared_norms(replace(network, negative_slope=a), x) for a in slopes], 2
+        )
         parts.append(torch.stack([X.mean(1), X.square().mean(1)]))
     return torch.cat(parts, 1)
 
@@ -86,8 +91,13 @@ def generator(offset):
 def cubature(n):
     axes, pairs = basis(n), list(itertools.combinations(range(n), 2))
     i, j = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
-    diagonals = torch.cat([a * axes[i] + b * axes[j] for a in (1, -1) for b in (1, -1)]) / math.sqrt(2)
-    weights = [torch.full((2 * n,), (4 - n) / (2 * n * (n + 2))), torch.full((len(diagonals),), 1 / (n * (n + 2)))]
+    diagonals = torch.cat(
+        [a * axes[i] + b * axes[j] for a in (1, -1) for b in (1, -1)]
+    ) / math.sqrt(2)
+    weights = [
+        torch.full((2 * n,), (4 - n) / (2 * n * (n + 2))),
+        torch.full((len(diagonals),), 1 / (n * (n + 2))),
+    ]
     return torch.cat([axes, diagonals]), torch.cat([w for w in weights])
 
 
@@ -97,9 +107,14 @@ rules = [cubature(n) for n in sizes]
 check.exact(
     "F3.cubature",
     "cubature moments of the sphere: total weight and the means of x1^2, x1^4, x1^2 x2^2",
-    [[w.sum(), w @ x[:, 0] ** 2, w @ x[:, 0] ** 4, w @ (x[:, 0] * x[:, 1]) ** 2] for x, w in rules],
+    [
+        [w.sum(), w @ x[:, 0] ** 2, w @ x[:, 0] ** 4, w @ (x[:, 0] * x[:, 1]) ** 2]
+        for x, w in rules
+    ],
     [[1, 1 / n, 3 / (n * (n + 2)), 1 / (n * (n + 2))] for n in sizes],
-    wrong={"independent Gaussian coordinates": [[1, 1 / n, 3 / n**2, 1 / n**2] for n in sizes]},
+    wrong={
+        "independent Gaussian coordinates": [[1, 1 / n, 3 / n**2, 1 / n**2] for n in sizes]
+    },
 )
 
 # %% [markdown]
@@ -113,13 +128,19 @@ shapes = [(1, 1), (5, 1), (1, 5), (12, 20), (20, 12), (16, 16)]
 ranks = [1.0, 1.0, 1.0, 7.3, 5.0, 16.0]
 laws = (spectra.two_level, spectra.projector, spectra.power_law, spectra.uniform_sphere)
 layers = [(law, m, n, r) for law in laws for (m, n), r in zip(shapes, ranks, strict=True)]
-drawn = [srlib.sample((m, n), r, spectral_norm=1.3, law=f, generator=generator(0)) for f, m, n, r in layers]
+drawn = [
+    srlib.sample((m, n), r, spectral_norm=1.3, law=f, generator=generator(0))
+    for f, m, n, r in layers
+]
 rules = [cubature(n) for _, _, n, _ in layers]
 check.exact(
     "F1.any-matrix",
     "||Wx||^2 of one drawn matrix averaged exactly over all directions x",
     [w @ (x @ W.T).square().sum(-1) for W, (x, w) in zip(drawn, rules, strict=True)],
-    [feature_norm(Ensemble((n, m), r, 1.3, law=law, negative_slope=1)).mean[1] for law, m, n, r in layers],
+    [
+        feature_norm(Ensemble((n, m), r, 1.3, law=law, negative_slope=1)).mean[1]
+        for law, m, n, r in layers
+    ],
     wrong={
         "fan-out in place of fan-in": [1.3**2 * r / m for _, m, n, r in layers],
         "rank in place of stable rank": [1.3**2 * min(m, n) / n for _, m, n, r in layers],
@@ -131,11 +152,23 @@ check.exact(
 
 # %%
 angles = torch.tensor([0.0, 60.0, 90.0, 120.0]).deg2rad()
-cases = [(law, m, n) for law in (spectra.two_level, spectra.projector) for m, n in ((12, 20), (20, 12))]
-W = [srlib.sample(c[1:], 6, law=c[0], batch=matrices, generator=generator(1)) for c in cases]
-first, second = [V[..., 0:10:2] for V in W], [V[..., 1:10:2] for V in W]  # W e_1, W e_3, ... and W e_2, W e_4, ...
+cases = [
+    (law, m, n)
+    for law in (spectra.two_level, spectra.projector)
+    for m, n in ((12, 20), (20, 12))
+]
+W = [
+    srlib.sample(c[1:], 6, law=c[0], batch=matrices, generator=generator(1)) for c in cases
+]
+first, second = (
+    [V[..., 0:10:2] for V in W],
+    [V[..., 1:10:2] for V in W],
+)  # W e_1, W e_3, ... and W e_2, W e_4, ...
 gram = torch.stack(
-    [torch.stack([(x * x).sum(-2).mean(-1), (x * y).sum(-2).mean(-1)], -1) for x, y in zip(first, second, strict=True)],
+    [
+        torch.stack([(x * x).sum(-2).mean(-1), (x * y).sum(-2).mean(-1)], -1)
+        for x, y in zip(first, second, strict=True)
+    ],
     1,
 )
 inner = gram[..., :1] * angles.cos() + gram[..., 1:] * angles.sin()
@@ -146,8 +179,12 @@ check.sampled(
     inner,
     predicted,
     wrong={
-        "fan-out in place of fan-in": torch.stack([6 / m * angles.cos() for _, m, _ in cases]),
-        "rank in place of stable rank": torch.stack([12 / n * angles.cos() for _, _, n in cases]),
+        "fan-out in place of fan-in": torch.stack(
+            [6 / m * angles.cos() for _, m, _ in cases]
+        ),
+        "rank in place of stable rank": torch.stack(
+            [12 / n * angles.cos() for _, _, n in cases]
+        ),
         "obtuse angles cut off": predicted.clamp(min=0),
     },
     scale=6 / 20,
@@ -172,7 +209,8 @@ def direction(a):
 images = torch.stack([V[..., 0] for V in W[::2]], 1)  # W e_1 for the two laws, 12 x 20
 unrotated = torch.stack(
     [
-        f((12, 20), 6) * haar.orthogonal(20, batch=matrices, generator=generator(2))[:, 0, :12]
+        f((12, 20), 6)
+        * haar.orthogonal(20, batch=matrices, generator=generator(2))[:, 0, :12]
         for f in (spectra.two_level, spectra.projector)
     ],
     1,
@@ -186,7 +224,9 @@ check.sampled(
     "second and fourth moments of the direction of Wx, in units of their values on the sphere",
     statistics,
     torch.ones(2, 3),
-    wrong={"independent Gaussian coordinates": torch.tensor([1, 12 / 14, 14 / 12]).expand(2, 3)},
+    wrong={
+        "independent Gaussian coordinates": torch.tensor([1, 12 / 14, 14 / 12]).expand(2, 3)
+    },
     wrong_samples={"left factor left out": statistics_unrotated},
     seed=seed,
 )
@@ -202,7 +242,9 @@ check.sampled(
     "covariance of the squared length of Wx with moments of its direction is 0",
     covariance(statistics, length, 6 / 20),
     torch.zeros(2, 3),
-    wrong_samples={"left factor left out": covariance(statistics_unrotated, length_unrotated, 6 / 20)},
+    wrong_samples={
+        "left factor left out": covariance(statistics_unrotated, length_unrotated, 6 / 20)
+    },
     scale=1.0,
     seed=seed,
 )
@@ -219,8 +261,12 @@ m = 8
 signs = torch.tensor(list(itertools.product((1.0, -1.0), repeat=m)))
 u, w = cubature(m)
 patterns = signs.unsqueeze(1) * u.abs()  # (2^m, points, m)
-gates = torch.tensor([[(act(patterns, a).square().sum(-1) ** p).mean(0) @ w for p in (1, 2)] for a in slopes])
-orthogonal = [feature_norm(Ensemble((m, m), m, negative_slope=a)) for a in slopes]  # the linear map keeps every norm
+gates = torch.tensor(
+    [[(act(patterns, a).square().sum(-1) ** p).mean(0) @ w for p in (1, 2)] for a in slopes]
+)
+orthogonal = [
+    feature_norm(Ensemble((m, m), m, negative_slope=a)) for a in slopes
+]  # the linear map keeps every norm
 check.exact(
     "F3.gates",
     "mean and second moment of ||phi(u)||^2 over all 256 sign patterns and the sphere",
@@ -230,7 +276,8 @@ check.exact(
         "gates all open": torch.ones(3, 2),
         "no fluctuation": [[f.mean[1], f.mean[1] ** 2] for f in orthogonal],
         "independent Gaussian coordinates": [
-            [(1 + a**2) / 2, ((1 + a**2) / 2) ** 2 * (1 - 1 / m) + 3 * (1 + a**4) / 2 / m] for a in slopes
+            [(1 + a**2) / 2, ((1 + a**2) / 2) ** 2 * (1 - 1 / m) + 3 * (1 + a**4) / 2 / m]
+            for a in slopes
         ],
     },
 )
@@ -251,9 +298,15 @@ def exact_moments(W, a):
 
 def second_moments(e, q, slope):
     """The recursion of F3, for putting wrong numbers into it."""
-    (m, n), r, s = torch.tensor(e.shapes).T, torch.tensor(e.stable_ranks), torch.tensor(e.spectral_norms)
+    (m, n), r, s = (
+        torch.tensor(e.shapes).T,
+        torch.tensor(e.stable_ranks),
+        torch.tensor(e.spectral_norms),
+    )
     eta, eta4, q = (1 + slope**2) / 2, (1 + slope**4) / 2, torch.as_tensor(q)
-    return (s**4 * (r**2 + 2 * q) / (n * (n + 2)) * ((m - 1) * eta**2 + 3 * eta4) / (m + 2)).cumprod(0)
+    return (
+        s**4 * (r**2 + 2 * q) / (n * (n + 2)) * ((m - 1) * eta**2 + 3 * eta4) / (m + 2)
+    ).cumprod(0)
 
 
 # %%
@@ -263,7 +316,11 @@ variants = [replace(mixed, law=law, negative_slope=a) for law in fixed for a in 
 exact = []
 for e in variants:
     weights = e.sample(1, generator=generator(3)).weights
-    exact.append(torch.stack([exact_moments(W[0], e.negative_slope) for W in weights], -1).cumprod(-1))
+    exact.append(
+        torch.stack([exact_moments(W[0], e.negative_slope) for W in weights], -1).cumprod(
+            -1
+        )
+    )
 exact = torch.stack(exact)  # (variants, 2, layers)
 
 # %%
@@ -276,7 +333,8 @@ check.exact(
     exact[:, 0] / means,
     torch.ones_like(means),
     wrong={
-        "one layer's factor dropped": torch.cat([torch.ones(9, 1), means[:, :-1]], 1) / means,
+        "one layer's factor dropped": torch.cat([torch.ones(9, 1), means[:, :-1]], 1)
+        / means,
         "rank in place of stable rank": (k / r).cumprod(0).expand(9, 3),
         "fan-out in place of fan-in": (n / m).cumprod(0).expand(9, 3),
         "gates all open": torch.stack([means[2]] * 9) / means,
@@ -287,7 +345,9 @@ check.exact(
 seconds = torch.stack([feature_norm(e).second[1:] for e in variants])
 wrong_q = {
     "stable rank in place of participation rank": lambda e: e.stable_ranks,
-    "a flat spectrum, q = r^2 / k": lambda e: [r**2 / min(s) for r, s in zip(e.stable_ranks, e.shapes, strict=True)],
+    "a flat spectrum, q = r^2 / k": lambda e: [
+        r**2 / min(s) for r, s in zip(e.stable_ranks, e.shapes, strict=True)
+    ],
 }
 check.exact(
     "F3.cubature-depth",
@@ -295,11 +355,15 @@ check.exact(
     exact[:, 1] / seconds,
     torch.ones_like(seconds),
     wrong={
-        name: torch.stack([second_moments(e, q(e), e.negative_slope) for e in variants]) / seconds
+        name: torch.stack([second_moments(e, q(e), e.negative_slope) for e in variants])
+        / seconds
         for name, q in wrong_q.items()
     }
     | {
-        "gates all open": torch.stack([second_moments(e, e.quartic_traces, 1.0) for e in variants]) / seconds,
+        "gates all open": torch.stack(
+            [second_moments(e, e.quartic_traces, 1.0) for e in variants]
+        )
+        / seconds,
         "square of the mean": means**2 / seconds,
     },
 )
@@ -312,9 +376,14 @@ check.exact(
 
 # %%
 tried = (spectra.two_level, spectra.projector, spectra.uniform_sphere)
-draws = [replicates(replace(mixed, law=f), networks, generator(4 + i), slopes) for i, f in enumerate(tried)]
+draws = [
+    replicates(replace(mixed, law=f), networks, generator(4 + i), slopes)
+    for i, f in enumerate(tried)
+]
 draws = torch.stack(draws, 2)  # (2, networks, laws, slopes, layers)
-theory = [[feature_norm(replace(mixed, law=f, negative_slope=a)) for f in tried] for a in slopes]
+theory = [
+    [feature_norm(replace(mixed, law=f, negative_slope=a)) for f in tried] for a in slopes
+]
 names = ("relu", "leaky", "linear")
 labels = ("ReLU", "leaky ReLU of slope 0.2", "linear")
 
@@ -329,7 +398,9 @@ def mean_claim(i):
         "another activation": torch.stack([f.mean[1:] for f in theory[i - 1]]),
     }
     text = f"E ||h_l||^2, {labels[i]}, three laws, layers 1 to 3"
-    return check.sampled(f"F2.{names[i]}", text, draws[0, :, :, i], mean, wrong=wrong, seed=seed)
+    return check.sampled(
+        f"F2.{names[i]}", text, draws[0, :, :, i], mean, wrong=wrong, seed=seed
+    )
 
 
 display(mean_claim(0), mean_claim(1), mean_claim(2))
@@ -339,11 +410,16 @@ display(mean_claim(0), mean_claim(1), mean_claim(2))
 def second_claim(i):
     second = torch.stack([f.second[1:] for f in theory[i]])
     variants = [replace(mixed, law=f) for f in tried]
-    wrong = {name: torch.stack([second_moments(e, q(e), slopes[i]) for e in variants]) for name, q in wrong_q.items()}
+    wrong = {
+        name: torch.stack([second_moments(e, q(e), slopes[i]) for e in variants])
+        for name, q in wrong_q.items()
+    }
     wrong["square of the mean"] = torch.stack([f.mean[1:] ** 2 for f in theory[i]])
     wrong["another activation"] = torch.stack([f.second[1:] for f in theory[i - 1]])
     text = f"E ||h_l||^4, {labels[i]}, three laws, layers 1 to 3"
-    return check.sampled(f"F3.{names[i]}", text, draws[1, :, :, i], second, wrong=wrong, seed=seed)
+    return check.sampled(
+        f"F3.{names[i]}", text, draws[1, :, :, i], second, wrong=wrong, seed=seed
+    )
 
 
 display(second_claim(0), second_claim(1), second_claim(2))
@@ -355,7 +431,10 @@ display(second_claim(0), second_claim(1), second_claim(2))
 
 # %%
 line = (3.0, 7.0, 11.0, 15.0)
-along = [replicates(Ensemble((16,) * 3, (12, r), math.sqrt(2)), networks_rank, generator(10)) for r in line]
+along = [
+    replicates(Ensemble((16,) * 3, (12, r), math.sqrt(2)), networks_rank, generator(10))
+    for r in line
+]
 along = torch.stack([X[0, :, 0, -1] for X in along], 1)
 slope = 12 / 16 / 16  # E X_2 per unit of the second layer's stable rank
 check.sampled(
@@ -372,13 +451,13 @@ check.sampled(
 )
 
 # %%
-depth = 8
+depth = 6
 deep = Ensemble((24,) * (depth + 1), 12, 1.5, negative_slope=0.5)
 rate = 0.625 * 1.5**2 * 12 / 24  # eta s^2 r / n
 grown = replicates(deep, networks_depth, generator(11), slopes=(0.5,))[0, :, 0]
 check.sampled(
     "F2.exponential-in-depth",
-    "E ||h_l||^2 for depths 1 to 8 is the l-th power of eta s^2 r / n",
+    "E ||h_l||^2 for depths 1 to 6 is the l-th power of eta s^2 r / n",
     grown,
     feature_norm(deep).mean[1:],
     wrong={
@@ -410,7 +489,13 @@ for ratio, e, X, color in zip(ratios, lines, clouds, plotting.palette(ratios), s
     mean, half = X.mean(0), 1.96 * X.std(0) / X.mean(0) / math.sqrt(len(X))
     left.plot(range(1, 17), X[:20].T, color=color, alpha=0.16, linewidth=0.7, zorder=1)
     plotting.theory(left, range(17), feature_norm(e).mean, color=color)
-    plotting.points(left, levels, mean, (mean * -torch.expm1(-half), mean * torch.expm1(half)), color=color)
+    plotting.points(
+        left,
+        levels,
+        mean,
+        (mean * -torch.expm1(-half), mean * torch.expm1(half)),
+        color=color,
+    )
     left.annotate(
         f"$r/n={ratio:g}$",
         (16, feature_norm(e).mean[-1]),
@@ -451,7 +536,10 @@ plotting.legend(right, loc="upper left")
 sizes = (16, 24, 32, 24)
 g, squares = generator(13), []
 for _ in range(0, networks, 2_000):
-    W = [torch.randn(2_000, m, n, generator=g) * math.sqrt(2 / m) for n, m in itertools.pairwise(sizes)]
+    W = [
+        torch.randn(2_000, m, n, generator=g) * math.sqrt(2 / m)
+        for n, m in itertools.pairwise(sizes)
+    ]
     X = squared_norms(Network(tuple(W), torch.ones(2_000, sizes[-1])), basis(sizes[0]))
     squares.append(X.square().mean(1))
 width, fan_in = torch.tensor(sizes[1:]), torch.tensor(sizes[:-1])
@@ -475,8 +563,13 @@ check.sampled(
 # below up to a relative error of at most $\frac2{N+2}+\frac12\max_l$ of its terms, $N$ the smallest width.
 
 # %%
-grid = itertools.product((3, 5, 16, 64), (1, 4, 20), (0.0, 0.1, 0.5, 0.9), fixed, (0.0, 0.2, 0.7))
-ensembles = [Ensemble((n,) * (L + 1), 1 + t * (n - 1), law=f, negative_slope=a) for n, L, t, f, a in grid]
+grid = itertools.product(
+    (3, 5, 16, 64), (1, 4, 20), (0.0, 0.1, 0.5, 0.9), fixed, (0.0, 0.2, 0.7)
+)
+ensembles = [
+    Ensemble((n,) * (L + 1), 1 + t * (n - 1), law=f, negative_slope=a)
+    for n, L, t, f, a in grid
+]
 ensembles += [replace(mixed, law=f, negative_slope=a) for f in fixed for a in slopes]
 epsilon = np.array([fluctuation_exponent(e) for e in ensembles])
 ratio = np.array([feature_norm(e).log_ratio[-1].item() for e in ensembles])
@@ -484,15 +577,22 @@ ratio = np.array([feature_norm(e).log_ratio[-1].item() for e in ensembles])
 
 # %%
 def largest_term(e):
-    kappa = ((1 - e.negative_slope**2) / (1 + e.negative_slope**2)) ** 2  # eta_4 / eta^2 - 1
-    linear = [2 / p - 2 / n for p, n in zip(e.participation_ranks, e.widths[:-1], strict=True)]
+    kappa = (
+        (1 - e.negative_slope**2) / (1 + e.negative_slope**2)
+    ) ** 2  # eta_4 / eta^2 - 1
+    linear = [
+        2 / p - 2 / n for p, n in zip(e.participation_ranks, e.widths[:-1], strict=True)
+    ]
     return max(linear + [3 * kappa / m for m in e.widths[1:]])
 
 
 margin = np.array([2 / (min(e.widths) + 2) + largest_term(e) / 2 for e in ensembles])
 sharp = margin < 1
 no_gates = [fluctuation_exponent(replace(e, negative_slope=1)) for e in ensembles]
-flat = [replace(e, widths=(w := max(e.widths),) * (e.depth + 1), stable_ranks=w) for e in ensembles]  # orthogonal
+flat = [
+    replace(e, widths=(w := max(e.widths),) * (e.depth + 1), stable_ranks=w)
+    for e in ensembles
+]  # orthogonal
 display(
     check.bound(
         "F3.exponent-above",
@@ -511,7 +611,9 @@ display(
         ratio[sharp],
         wrong={
             "every layer as if orthogonal": [
-                feature_norm(e).log_ratio[-1] + 1e-9 for e, b in zip(flat, sharp, strict=True) if b
+                feature_norm(e).log_ratio[-1] + 1e-9
+                for e, b in zip(flat, sharp, strict=True)
+                if b
             ]
         },
     ),
@@ -521,21 +623,35 @@ display(
 # Closed forms for square ReLU layers, and the bracket that S1 puts around every law at the same stable rank.
 
 # %%
-n, L = 24, 5
-whole = torch.arange(1.0, n + 1)
+n, L = 16, 5
+whole = torch.arange(1.0, n + 1, 3)
 
 
 def exponents(law):
-    return np.array([fluctuation_exponent(Ensemble((n,) * (L + 1), r, law=law)) for r in whole])
+    return np.array(
+        [fluctuation_exponent(Ensemble((n,) * (L + 1), r, law=law)) for r in whole]
+    )
 
 
-lowest, highest, orthogonal = exponents(spectra.two_level), exponents(spectra.projector), np.full(n, 3 * L / n)
+lowest, highest, orthogonal = (
+    exponents(spectra.two_level),
+    exponents(spectra.projector),
+    np.full(len(whole), 3 * L / n),
+)
 check.exact(
     "F3.closed-forms",
-    "fluctuation exponent of two-level and projector spectra at 24 stable ranks, orthogonal layers included",
+    "fluctuation exponent of two-level and projector spectra from rank one to orthogonal layers",
     [lowest, highest],
-    torch.stack([3 * L / n + 2 * L * (n - whole) ** 2 / (n * (n - 1) * whole**2), (1 + 2 * n / whole) * L / n]),
-    wrong={"orthogonal, 3 L / n": [orthogonal] * 2, "Gaussian, 5 L / n": np.full((2, n), 5 * L / n)},
+    torch.stack(
+        [
+            3 * L / n + 2 * L * (n - whole) ** 2 / (n * (n - 1) * whole**2),
+            (1 + 2 * n / whole) * L / n,
+        ]
+    ),
+    wrong={
+        "orthogonal, 3 L / n": [orthogonal] * 2,
+        "Gaussian, 5 L / n": [orthogonal * 5 / 3] * 2,
+    },
 )
 
 # %%
@@ -553,7 +669,10 @@ display(
         "exponents of power-law and uniform spectra are at least the two-level spectrum's of the same stable rank",
         [lowest] * 2,
         inside,
-        wrong={"orthogonal layers": orthogonal, "half of the exponents": np.array(inside) / 2},
+        wrong={
+            "orthogonal layers": orthogonal,
+            "half of the exponents": np.array(inside) / 2,
+        },
     ),
 )
 
@@ -564,8 +683,17 @@ display(
 # the mean: the *larger* stable rank has the larger spread.
 
 # %%
-pair = [Ensemble((24,) * 3, r, law=f).preserving() for r, f in ((12, spectra.projector), (6, spectra.two_level))]
-spread = torch.stack([replicates(e, networks_order, generator(14 + i))[:, :, 0, -1] for i, e in enumerate(pair)], 2)
+pair = [
+    Ensemble((24,) * 3, r, law=f).preserving()
+    for r, f in ((12, spectra.projector), (6, spectra.two_level))
+]
+spread = torch.stack(
+    [
+        replicates(e, networks_order, generator(14 + i))[:, :, 0, -1]
+        for i, e in enumerate(pair)
+    ],
+    2,
+)
 predicted = torch.tensor([feature_norm(e).second[-1] for e in pair])
 for e in pair:
     print(
@@ -591,8 +719,12 @@ check.sampled(
     predicted,
     wrong={
         "ordered by stable rank": predicted.flip(0),
-        "stable rank in place of participation rank": [second_moments(e, e.stable_ranks, 0.0)[-1] for e in pair],
-        "a flat spectrum, q = r^2 / k": [second_moments(e, [r**2 / 24 for r in e.stable_ranks], 0.0)[-1] for e in pair],
+        "stable rank in place of participation rank": [
+            second_moments(e, e.stable_ranks, 0.0)[-1] for e in pair
+        ],
+        "a flat spectrum, q = r^2 / k": [
+            second_moments(e, [r**2 / 24 for r in e.stable_ranks], 0.0)[-1] for e in pair
+        ],
     },
     seed=seed,
 )
@@ -601,13 +733,19 @@ check.sampled(
 # What the spread looks like: six ReLU layers of width 24 at the same stable rank, all with mean 1.
 
 # %%
-same = {"projector": spectra.projector, "uniform": spectra.uniform_sphere, "two-level": spectra.two_level}
+same = {
+    "projector": spectra.projector,
+    "uniform": spectra.uniform_sphere,
+    "two-level": spectra.two_level,
+}
 crowd = {name: Ensemble((24,) * 7, 6, law=f).preserving() for name, f in same.items()}
 crowd["orthogonal"] = Ensemble((24,) * 7, 24).preserving()
 inputs = torch.eye(24)[:6]  # pooled: a smoother estimate of the same density
 logs = {}
 for i, (name, e) in enumerate(crowd.items()):
-    X = squared_norms(e.sample(networks_histogram, generator=generator(16 + i)), inputs)[..., -1].flatten()
+    X = squared_norms(e.sample(networks_histogram, generator=generator(16 + i)), inputs)[
+        ..., -1
+    ].flatten()
     logs[name] = X[X > 0].log()  # a network dies with probability below 1e-6
     print(
         f"{name}: participation rank {e.participation_ranks[0]:.1f}, exponent {fluctuation_exponent(e):.2f},",
@@ -618,8 +756,12 @@ for i, (name, e) in enumerate(crowd.items()):
 fig, ax = plotting.figure(size=(6.4, 3.8))
 grid = torch.linspace(-6, 3, 200)
 for (name, e), color in zip(crowd.items(), plotting.palette(4), strict=True):
-    width = 1.4 * logs[name].std() * len(logs[name]) ** -0.2  # a little above Silverman's rule, as inputs are dependent
-    density = (-((grid[:, None] - logs[name]) ** 2) / (2 * width**2)).exp().mean(1) / (width * math.sqrt(2 * math.pi))
+    width = (
+        1.4 * logs[name].std() * len(logs[name]) ** -0.2
+    )  # a little above Silverman's rule, as inputs are dependent
+    density = (-((grid[:, None] - logs[name]) ** 2) / (2 * width**2)).exp().mean(1) / (
+        width * math.sqrt(2 * math.pi)
+    )
     label = f"{name}, $r={e.stable_ranks[0]:g}$, $p={e.participation_ranks[0]:.1f}$"
     ax.plot(grid, density, color=color, label=label)
     ax.fill_between(grid, density, color=color, alpha=0.07)
@@ -633,7 +775,9 @@ ax.annotate(
     color="0.3",
     va="top",
 )
-ax.set(xlabel=r"$\log\,\|h_6\|^2/\|x\|^2$", ylabel="density", xlim=(-6, 3.4), ylim=(0, None))
+ax.set(
+    xlabel=r"$\log\,\|h_6\|^2/\|x\|^2$", ylabel="density", xlim=(-6, 3.4), ylim=(0, None)
+)
 plotting.legend(ax, loc="upper left")
 
 # %% [markdown]
@@ -656,14 +800,18 @@ for i, (n, r, law) in enumerate(groups):
     e = Ensemble((n,) * 7, r, law=law).preserving()
     first, second = replicates(e, networks_collapse, generator(20 + i), slopes)
     influence = second / second.mean(0) - 2 * first / first.mean(0)
-    value, error = second.mean(0).log() - 2 * first.mean(0).log(), influence.std(0) / math.sqrt(networks_collapse)
+    value, error = (
+        second.mean(0).log() - 2 * first.mean(0).log(),
+        influence.std(0) / math.sqrt(networks_collapse),
+    )
     for (a, slope), L in itertools.product(enumerate(slopes), range(1, 7)):
         part = Ensemble((n,) * (L + 1), r, law=law, negative_slope=slope)
         table.append(
             [
                 a,
                 fluctuation_exponent(part),
-                fluctuation_exponent(part) + 2 * L * (1 / r - 1 / part.participation_ranks[0]),
+                fluctuation_exponent(part)
+                + 2 * L * (1 / r - 1 / part.participation_ranks[0]),
                 value[a, L - 1],
                 error[a, L - 1],
                 feature_norm(part).log_ratio[-1],
@@ -672,7 +820,9 @@ for i, (n, r, law) in enumerate(groups):
 kind, epsilon, naive, value, error, exact_ratio = np.array(table).T
 glue("collapse-points", len(table), display=False)
 wide = epsilon > 0.01  # linear orthogonal layers keep every norm: no spread to compare
-print(f"{len(table)} points; exact log ratio over exponent: {(exact_ratio[wide] / epsilon[wide]).min():.2f} to 1")
+print(
+    f"{len(table)} points; exact log ratio over exponent: {(exact_ratio[wide] / epsilon[wide]).min():.2f} to 1"
+)
 
 # %% mystnb={"figure": {"caption": "Data collapse: simulated log of the moment ratio of the squared feature norm, for depths 1 to 6, widths 16 and 24, five spectra and three activations (95 % intervals). Left: against the exact F3. Middle: against the fluctuation exponent ε, its leading order in inverse width: one narrow band, below the diagonal and tangent to it at 0. Right: with the stable rank in place of the participation rank the same points scatter. Grey lines are equality.", "name": "fig-collapse"}, "image": {"alt": "Three panels with points of three colours. In the left one the points lie on the diagonal, in the middle one in a narrow band slightly below it, in the right one they are scattered over the whole wedge below it."}} tags=["hide-input"]
 fig, axes = plotting.figure(1, 3, size=(9.6, 3.7), sharey=True)
@@ -685,7 +835,9 @@ for ax, (title, (x, name)) in zip(axes, panels.items(), strict=True):
     plotting.theory(ax, (0, 1.75), (0, 1.75), color="0.5")
     for a, color in enumerate(plotting.palette(3)):
         rows = (kind == a) & (x <= 1.75)
-        plotting.points(ax, x[rows], value[rows], 1.96 * error[rows], color=color, label=labels[a])
+        plotting.points(
+            ax, x[rows], value[rows], 1.96 * error[rows], color=color, label=labels[a]
+        )
     ax.set(title=title, xlabel=name, xlim=(-0.05, 1.8), ylim=(-0.05, 1.8))
 axes[0].set_ylabel(r"simulated $\log\,\mathbb{E}X_L^2 / (\mathbb{E}X_L)^2$")
 plotting.legend(axes[0], loc="upper left")
@@ -695,27 +847,44 @@ plotting.legend(axes[0], loc="upper left")
 
 # %%
 n, axis, middle = 32, np.linspace(2, 32, 121), np.arange(5, 32, 4)
-ends = {f: [fluctuation_exponent(Ensemble((n, n), float(r), law=f)) * n for r in axis] for f in fixed}
+ends = {
+    f: [fluctuation_exponent(Ensemble((n, n), float(r), law=f)) * n for r in axis]
+    for f in fixed
+}
 gaussian = torch.randn(20, n, n, generator=generator(40))
-he = [srlib.stable_rank(gaussian), n * (2 / srlib.participation_rank(gaussian) - 2 / n + 3 / n)]
-uniform = [fluctuation_exponent(Ensemble((n, n), float(r), law=spectra.uniform_sphere)) * n for r in middle]
+he = [
+    srlib.stable_rank(gaussian),
+    n * (2 / srlib.participation_rank(gaussian) - 2 / n + 3 / n),
+]
+uniform = [
+    fluctuation_exponent(Ensemble((n, n), float(r), law=spectra.uniform_sphere)) * n
+    for r in middle
+]
 print(
     f"r/n = 0.5: exponent times n / L, two-level {ends[fixed[0]][56]:.2f}, projector {ends[fixed[1]][56]:.2f};",
     f"Gaussian matrices {he[1].mean():.1f} at r/n = {he[0].mean() / n:.1f}",
 )
 
-# %% mystnb={"figure": {"caption": "Stable rank brackets the spread, the law of the spectrum decides within the bracket. Fluctuation exponent of a square ReLU layer of width 32, times the width: 3 is the gates' own share. Two-level spectra are lowest and projectors highest at every stable rank (S1). A Gaussian matrix has r/n near 1/4 and exponent near 5.", "name": "fig-bracket"}, "image": {"alt": "Shaded region between a lower curve that falls quickly to 3 and an upper curve that falls slowly from high values to 3 as the ratio of stable rank to width goes to 1; uniform and power-law spectra lie between, Gaussian matrices appear as a cluster near 0.3 and 5."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Stable rank brackets the spread, the law of the spectrum decides within the bracket. Fluctuation exponent of a square ReLU layer of width 32, times the width: 3 is the gates' own share. Two-level spectra are lowest and projectors highest at every stable rank (S1); its scallops are the remainder when r is not whole. A Gaussian matrix has r/n near 1/4 and exponent near 5.", "name": "fig-bracket"}, "image": {"alt": "Shaded region between a lower curve that falls quickly to 3 and an upper curve that falls slowly from high values to 3 as the ratio of stable rank to width goes to 1; uniform and power-law spectra lie between, Gaussian matrices appear as a cluster near 0.3 and 5."}} tags=["hide-input"]
 fig, ax = plotting.figure(size=(6.4, 3.8))
 colors = plotting.palette(5)
 ax.fill_between(axis / n, ends[fixed[0]], ends[fixed[1]], color="0.93")
 for (_, y), color, name in zip(
-    ends.items(), colors, ("two-level (lowest)", "projector (highest)", "power law"), strict=False
+    ends.items(),
+    colors,
+    ("two-level (lowest)", "projector (highest)", "power law"),
+    strict=False,
 ):
     plotting.theory(ax, axis / n, y, color=color, label=name)
 plotting.points(ax, middle / n, uniform, color=colors[3], label="uniform on the sphere")
-plotting.points(ax, he[0] / n, he[1], color=colors[4], marker="D", label="drawn Gaussian matrices")
+plotting.points(
+    ax, he[0] / n, he[1], color=colors[4], marker="D", label="drawn Gaussian matrices"
+)
 ax.axhline(3, color="0.4", linestyle=":", linewidth=1)
 ax.set(
-    xlabel="stable rank over width $r/n$", ylabel=r"fluctuation exponent $\epsilon\, n/L$", xlim=(0, 1.02), ylim=(2, 14)
+    xlabel="stable rank over width $r/n$",
+    ylabel=r"fluctuation exponent $\epsilon\, n/L$",
+    xlim=(0, 1.02),
+    ylim=(2, 14),
 )
 plotting.legend(ax, loc="upper right")

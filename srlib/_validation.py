@@ -1,7 +1,7 @@
 """Argument checks shared by the public functions: name the value, name the admissible range, change nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
 import torch
@@ -26,13 +26,13 @@ def width(value: int, name: str) -> int:
     return int(value)
 
 
-def number(value: float, name: str) -> float:
-    """Return a finite real number (a Python number or a zero-dimensional tensor or array) as a float."""
+def number(value: float, name: str, *, finite: bool = True) -> float:
+    """Return a (finite) real number (a Python number or a zero-dimensional tensor or array) as a float."""
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {value!r}")
-    if not math.isfinite(value):
+    if finite and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
     return float(value)
 
@@ -47,14 +47,16 @@ def positive(value: float, name: str) -> float:
 
 def stable_rank(value: float, k: int, name: str = "stable_rank") -> float:
     """Return a stable rank inside ``[1, k]`` as a float."""
-    value = number(value, name)
-    if not 1 <= value <= k:
+    value = number(value, name, finite=False)
+    if not 1 <= value <= k:  # neither does NaN
         raise ValueError(f"{name} must lie in [1, min(m, n)] = [1, {k}], got {value}")
     return value
 
 
 def batch_shape(batch: int | Sequence[int]) -> tuple[int, ...]:
     """Return leading batch dimensions (each may be 0) as a tuple."""
+    if not isinstance(batch, Integral | Iterable):
+        raise TypeError(f"batch must be an integer or a sequence of integers, got {batch!r}")
     sizes = (batch,) if isinstance(batch, Integral) else tuple(batch)
     for size in sizes:
         if isinstance(size, bool) or not isinstance(size, Integral) or size < 0:
@@ -65,7 +67,7 @@ def batch_shape(batch: int | Sequence[int]) -> tuple[int, ...]:
 def floating_dtype(dtype: torch.dtype | None) -> torch.dtype:
     """Return a real floating dtype, torch's default one for ``None``."""
     dtype = torch.get_default_dtype() if dtype is None else dtype
-    if not dtype.is_floating_point:
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype must be a real floating type such as torch.float32, got {dtype}")
     return dtype
 

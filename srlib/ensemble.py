@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 
@@ -74,12 +74,13 @@ def sample(
     8.000 2.000
     """
     m, n = _validation.layer_shape(shape)
+    k = min(m, n)
+    r = _validation.stable_rank(stable_rank, k)
     s = _validation.positive(spectral_norm, "spectral_norm")
     batch, dtype = _validation.batch_shape(batch), _validation.floating_dtype(dtype)
-    k = min(m, n)
 
     options = {"batch": batch, "generator": generator, "dtype": _validation.compute_dtype(dtype), "device": device}
-    sigma = law((m, n), stable_rank, **options)
+    sigma = law((m, n), r, **options)
     U = haar.orthogonal(m, k, **options)
     V = haar.orthogonal(n, k, **options)
     return ((U * (s * sigma).unsqueeze(-2)) @ V.mT).to(dtype)
@@ -160,6 +161,8 @@ class Ensemble:
         readout_norm: float = 1.0,
         negative_slope: float = 0.0,
     ) -> None:
+        if not isinstance(widths, Iterable):
+            raise TypeError(f"widths must be a sequence (n_0, ..., n_L), got {widths!r}")
         widths = tuple(_validation.width(n, f"widths[{l}]") for l, n in enumerate(widths))
         if len(widths) < 2:
             raise ValueError(f"widths must hold at least the input and one layer, got {widths}")
@@ -263,6 +266,8 @@ class Ensemble:
 def _per_layer(value: float | Sequence[float], depth: int, name: str) -> tuple[float, ...]:
     if isinstance(value, Real) or getattr(value, "ndim", None) == 0:
         return (value,) * depth
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be one real number or {depth} of them, one a layer, got {value!r}")
     values = tuple(value)
     if len(values) != depth:
         raise ValueError(f"{name} must be one number or {depth} numbers, one a layer, got {len(values)}: {value!r}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from srlib import _validation
 from srlib.ensemble import Network
 
 __all__ = ["Activations", "forward"]
@@ -39,7 +40,8 @@ def forward(network: Network, x: Tensor) -> Activations:
     network
         A batch of networks, from :meth:`~srlib.ensemble.Ensemble.sample` or built from your own weights.
     x
-        Inputs, shape ``(N, n_0)``, of the weights' dtype and device; :math:`N` may be 0.
+        Inputs, shape ``(N, n_0)``, of the weights' dtype and device; :math:`N` may be 0. Half precision is computed
+        in float32.
 
     Returns
     -------
@@ -70,12 +72,14 @@ def forward(network: Network, x: Tensor) -> Activations:
     if not torch.isfinite(x).all():
         raise ValueError("x must have finite entries, got NaN or infinity")
 
-    h = x.expand(first.shape[0], *x.shape)
+    compute = _validation.compute_dtype(x.dtype)
+    h = x.to(compute).expand(first.shape[0], *x.shape)
     post, gates = [h], []
     for W in network.weights:
-        a = h @ W.mT
-        gate = torch.where(a > 0, 1.0, network.negative_slope).to(a)
+        a = h @ W.to(compute).mT
+        gate = torch.where(a > 0, a.new_ones(()), a.new_tensor(network.negative_slope))
         h = gate * a
         post.append(h)
         gates.append(gate)
-    return Activations(tuple(post), tuple(gates), torch.einsum("bni,bi->bn", h, network.readout))
+    output = torch.einsum("bni,bi->bn", h, network.readout.to(compute))
+    return Activations(tuple(h.to(x.dtype) for h in post), tuple(g.to(x.dtype) for g in gates), output.to(x.dtype))

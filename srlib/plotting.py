@@ -13,17 +13,8 @@ __all__ = ["SINGLE", "WIDE", "figure", "legend", "palette", "points", "theory"]
 #: Size in inches of a figure with one panel, and of one that fills the page.
 SINGLE, WIDE = (5.6, 3.8), (8.4, 3.6)
 
-_STYLE = {
-    "figure.dpi": 110,
-    "savefig.dpi": 110,
-    "figure.constrained_layout.use": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": "medium",
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "svg.hashsalt": "srlib",
-}
+#: Pixels to the inch.
+_DPI = 110
 
 
 def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None = None, **options):
@@ -51,8 +42,8 @@ def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None 
     >>> plt.close(fig)
     """
     size = size or (SINGLE if columns == 1 else WIDE)
-    with sns.axes_style("ticks", _STYLE), sns.plotting_context("notebook", font_scale=0.85):
-        fig, axes = plt.subplots(rows, columns, figsize=size, dpi=_STYLE["figure.dpi"], layout="constrained", **options)
+    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):
+        fig, axes = plt.subplots(rows, columns, figsize=size, dpi=_DPI, layout="constrained", **options)
     for ax in np.ravel(axes):
         ax.grid(True, color="0.92", linewidth=0.8)
         ax.set_axisbelow(True)
@@ -73,12 +64,19 @@ def palette(values: int | Sequence) -> list:
     list
         RGB triples.
 
+    Raises
+    ------
+    ValueError
+        If the number of categories lies outside [1, 8].
+
     Examples
     --------
     >>> len(palette(3)), len(palette([1, 2, 4, 8]))
     (3, 4)
     """
     if isinstance(values, int):
+        if not 1 <= values <= 8:
+            raise ValueError(f"the number of categories must lie in [1, 8], got {values}")
         return list(sns.color_palette("colorblind", values))
     return list(sns.color_palette("viridis", len(values) + 1))[: len(values)]
 
@@ -100,6 +98,7 @@ def theory(ax: Axes, x, y, *, color, label: str | None = None, **options) -> Lin
     matplotlib.lines.Line2D
         The line.
     """
+    options = {"linewidth": 1.6} | options
     return ax.plot(np.asarray(x), np.asarray(y), "-", color=color, label=label, zorder=2, **options)[0]
 
 
@@ -151,4 +150,4 @@ def legend(ax: Axes, *, outside: bool = False, **options) -> None:
         Passed on to :meth:`matplotlib.axes.Axes.legend`.
     """
     where = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if outside else {}
-    ax.legend(**({"fontsize": "small", "handlelength": 1.4} | where | options))
+    ax.legend(**({"fontsize": "small", "handlelength": 1.4, "frameon": False} | where | options))

@@ -1,6 +1,7 @@
 """Stable rank, participation rank, and what they bound (S1, S2)."""
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -41,11 +42,11 @@ def stable_rank(W: Tensor) -> Tensor:
     >>> stable_rank(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
     tensor(1.5000)
     """
-    squares = torch.linalg.svdvals(_validation.matrix(W)).square()
-    largest = squares[..., 0]
+    sigma = torch.linalg.svdvals(_validation.matrix(W))
+    largest = sigma[..., :1]
     if (largest == 0).any():
         raise ValueError("W must be nonzero: the stable rank of a zero matrix is not defined, got norm 0")
-    return squares.sum(-1) / largest
+    return (sigma / largest).square().sum(-1)  # divided first: squares leave the floating range before norms do
 
 
 def participation_rank(W: Tensor) -> Tensor:
@@ -136,6 +137,8 @@ def truncation_bound(stable_rank: float, kept: int) -> float:
 
     Raises
     ------
+    TypeError
+        If ``kept`` is not an integer.
     ValueError
         If ``stable_rank`` is below 1 or ``kept`` is negative.
 
@@ -147,6 +150,8 @@ def truncation_bound(stable_rank: float, kept: int) -> float:
     r = _validation.number(stable_rank, "stable_rank")
     if r < 1:
         raise ValueError(f"stable_rank must be at least 1, got {r}")
+    if isinstance(kept, bool) or not isinstance(kept, Integral):
+        raise TypeError(f"kept must be an integer, got {kept!r}")
     if kept < 0:
         raise ValueError(f"kept must be at least 0, got {kept}")
     return math.sqrt(r / (kept + 1))  # S2

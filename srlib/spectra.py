@@ -184,7 +184,8 @@ def mean_quartic_trace(law: Law, shape: Sequence[int], stable_rank: float) -> fl
     >>> mean_quartic_trace(two_level, (4, 4), 2.5)
     1.75
     """
-    return _mean_quartic_trace(law, tuple(_validation.layer_shape(shape)), float(stable_rank))
+    shape = _validation.layer_shape(shape)
+    return _mean_quartic_trace(law, shape, _validation.stable_rank(stable_rank, min(shape)))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -194,11 +195,12 @@ def _mean_quartic_trace(law: Law, shape: tuple[int, int], stable_rank: float) ->
     def draw(count: int) -> Tensor:
         return law(shape, stable_rank, batch=count, generator=generator, dtype=torch.float64).pow(4).sum(-1)
 
+    before = generator.get_state()
     traces = draw(2)
-    if traces[0] == traces[1]:
-        return traces[0].item()
+    if traces[0] == traces[1] and torch.equal(generator.get_state(), before):
+        return traces[0].item()  # nothing was drawn: a deterministic law
     while len(traces) < 128 or traces.std() > 1e-3 * traces.mean() * math.sqrt(len(traces)):
-        traces = torch.cat([traces, draw(len(traces))])
+        traces = torch.cat([traces, draw(min(len(traces), 2**22 // min(shape) + 1))])  # 32 MB at a time
     return traces.mean().item()
 
 
@@ -218,7 +220,7 @@ def _decay_exponent(k: int, r: float) -> float:
     from scipy.optimize import brentq  # here, since importing it costs more than all of srlib
 
     index = torch.arange(2, k + 1, dtype=torch.float64)
-    steepest = math.log2((k - 1) / (r - 1)) / 2  # every term of the tail is at most 2^(-2 alpha)
+    steepest = math.log2((k - 1) / (r - 1)) / 2 + 1  # every term of the tail is at most 2^(-2 alpha); 1 for rounding
     return brentq(lambda alpha: index.pow(-2 * alpha).sum().item() - (r - 1), 0.0, steepest, xtol=1e-15)
 
 

@@ -95,10 +95,12 @@ def test_numbers_stand_for_every_layer(number):
     assert Ensemble((5, 4, 3), number).stable_ranks == (2.0, 2.0)
 
 
-def test_participation_ranks():
+def test_participation_ranks(generator):
     ensemble = Ensemble((4, 4, 6), (2.5, 2), law=spectra.projector)
     assert ensemble.quartic_traces == pytest.approx((2.25, 2))
     assert ensemble.participation_ranks == pytest.approx((6.25 / 2.25, 2))
+    sampled = [srlib.participation_rank(W).item() for W in ensemble.sample(1, generator=generator).weights]
+    assert sampled == pytest.approx(ensemble.participation_ranks)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])

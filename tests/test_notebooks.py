@@ -9,6 +9,8 @@ import nbformat
 import pytest
 from jupytext.compare import compare_notebooks
 
+from srlib.check import MIME
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 LONGEST_DEFINITION = 10  # lines; what is longer is library
@@ -63,9 +65,7 @@ def test_every_figure_has_a_caption_a_name_and_a_description(source):
 
 def test_stored_claims_hold_and_their_records_are_complete(source):
     bundles = [output.data for cell in code_cells(source) for output in cell.outputs if "data" in output]
-    records = [
-        bundle["application/vnd.srlib.claim+json"] for bundle in bundles if "application/vnd.srlib.claim+json" in bundle
-    ]
+    records = [bundle[MIME] for bundle in bundles if MIME in bundle]
     assert records
     fields = {"id", "statement", "kind", "prediction", "estimate", "interval", "verdict", "slack", "rejected", "seed"}
     for record in records:

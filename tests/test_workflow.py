@@ -237,7 +237,7 @@ def claims_body(id="F2.depth", verdict="pass", rejected='["rank"]', false_alarm=
     ("notebook", "chapter", "line"),
     [
         (claims_body(), THEOREM.format(label="F2"), None),
-        (claims_body(verdict="fail"), THEOREM.format(label="F2"), "claim F2.depth failed (notebooks/01_first, cell-02)"),
+        (claims_body(verdict="fail"), THEOREM.format(label="F2"), "claim F2.depth failed (notebooks/01_first, cell-02"),
         (claims_body(rejected="[]"), THEOREM.format(label="F2"), "claim F2.depth has no negative control"),
         (claims_body(), THEOREM.format(label="F3"), "claim F2.depth has no theorem"),
         (claims_body(), THEOREM.format(label="F3"), "book/index.md: theorem F3 has no claim"),

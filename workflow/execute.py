@@ -85,8 +85,9 @@ def execute(
     log = LOGS / f"{source.stem}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    interval = 0.5 if sys.stderr.isatty() else 20  # seconds; a file or a CI log gets a line now and then
-    bar = {"desc": source.stem, "position": position, "mininterval": interval, "maxinterval": interval}
+    bar = {"desc": source.stem, "position": position}
+    if not sys.stderr.isatty():  # a file or a CI log gets a line now and then
+        bar |= {"position": 0, "mininterval": 20, "maxinterval": 20}
     import tqdm.auto  # noqa: F401  (reads TQDM_DISABLE on import: before it is set for the kernel)
 
     os.environ.update(KERNEL_ENVIRONMENT)

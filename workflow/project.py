@@ -1,4 +1,4 @@
-"""What the workflow knows about the checkout: its notebooks, its chapters, and what makes an executed notebook stale."""
+"""What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale."""
 
 import hashlib
 import re
