@@ -340,14 +340,10 @@ def gaussian_stable_rank(m, n, count):
     """Draw stable ranks of m x n Gaussian matrices, m >= n, from the bidiagonal form."""
     ranks = []
     for _ in range(count):
-        diagonal, above = (
-            rng.chisquare(np.arange(m, m - n, -1)),
-            rng.chisquare(np.arange(n - 1, 0, -1)),
-        )
-        gram = diagonal + np.append(0, above)
-        top = eigvalsh_tridiagonal(
-            gram, np.sqrt(diagonal[:-1] * above), select="i", select_range=(n - 1, n - 1)
-        )
+        diagonal = rng.chisquare(np.arange(m, m - n, -1))
+        above = rng.chisquare(np.arange(n - 1, 0, -1))
+        gram, beside = diagonal + np.append(0, above), np.sqrt(diagonal[:-1] * above)
+        top = eigvalsh_tridiagonal(gram, beside, select="i", select_range=(n - 1, n - 1))
         ranks.append(gram.sum() / top[0])
     return np.array(ranks)
 

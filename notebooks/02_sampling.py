@@ -182,35 +182,6 @@ axes[0].set_ylabel(r"$\sigma_i$")
 plotting.legend(axes[2], outside=True)
 print("\n".join(lines))
 
-# %% mystnb={"figure": {"caption": "The stable rank does not determine the participation rank. Lines: the four laws on 64 singular values (for the uniform law the mean over draws). Shaded: all that S1 allows, with the two-level spectrum as its upper border and the projector spectrum as its lower one.", "name": "fig-participation"}, "image": {"alt": "Participation rank against stable rank, both relative to k, on logarithmic axes. A shaded region is bounded above by the two-level law and below by the projector law; power law and uniform law run inside it."}} tags=["hide-input"]
-grid = [2 ** (j / 8) for j in range(49)]  # from 1 to k
-squares = torch.tensor(grid).square()
-quartics = torch.tensor([rank.quartic_range(r, k) for r in grid])  # S1
-relative, lines = torch.tensor(grid) / k, ["p/k at r/k = 1/8"]
-fig, ax = plotting.figure(size=(6.4, 3.8))
-ax.fill_between(
-    relative, *(squares / quartics.T / k), color="0.88", linewidth=0, label="allowed (S1)"
-)
-for name, law in LAWS.items():
-    quartic = torch.stack(
-        [
-            law((k, k), r, batch=200, generator=generator(3)).pow(4).sum(-1).mean()
-            for r in grid
-        ]
-    )
-    share = squares / quartic / k
-    style = {"linestyle": "--"} if law in (two_level, projector) else {}
-    ax.plot(relative, share, color=COLOUR[name], label=name, **style)
-    lines.append(f"{name}: {share[grid.index(8)]:.2f}")
-ax.set(
-    xscale="log",
-    yscale="log",
-    xlabel="stable rank $r/k$",
-    ylabel="participation rank $p/k$",
-)
-plotting.legend(ax, loc="lower right")
-print("\n".join(lines))
-
 # %% [markdown]
 # ## The uniform law: exact moments where the cube does not cut
 #

@@ -62,15 +62,11 @@ def squared_norms(network, x):
 
 def replicates(ensemble, count, generator, slopes=(0.0,), chunk=2_000):
     """Mean over the inputs of X_l and of X_l^2: shape (2, networks, slopes, layers)."""
-    parts = []
-    for _ in range(0, count, chunk):
-        network, x = (
-            ensemble.sample(min(chunk, count), generator=generator),
-            basis(ensemble.widths[0]),
-        )
-        X = torch.stack(
-            [squared_norms(replace(network, negative_slope=a), x) for a in slopes], 2
-        )
+    parts, x = [], basis(ensemble.widths[0])
+    for start in range(0, count, chunk):
+        network = ensemble.sample(min(chunk, count - start), generator=generator)
+        X = [squared_norms(replace(network, negative_slope=a), x) for a in slopes]
+        X = torch.stack(X, 2)
         parts.append(torch.stack([X.mean(1), X.square().mean(1)]))
     return torch.cat(parts, 1)
 
@@ -91,14 +87,11 @@ def generator(offset):
 def cubature(n):
     axes, pairs = basis(n), list(itertools.combinations(range(n), 2))
     i, j = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
-    diagonals = torch.cat(
-        [a * axes[i] + b * axes[j] for a in (1, -1) for b in (1, -1)]
-    ) / math.sqrt(2)
-    weights = [
-        torch.full((2 * n,), (4 - n) / (2 * n * (n + 2))),
-        torch.full((len(diagonals),), 1 / (n * (n + 2))),
-    ]
-    return torch.cat([axes, diagonals]), torch.cat([w for w in weights])
+    signs = itertools.product((1, -1), repeat=2)
+    diagonals = torch.cat([a * axes[i] + b * axes[j] for a, b in signs]) / math.sqrt(2)
+    on_axes = torch.full((2 * n,), (4 - n) / (2 * n * (n + 2)))
+    on_diagonals = torch.full((len(diagonals),), 1 / (n * (n + 2)))
+    return torch.cat([axes, diagonals]), torch.cat([on_axes, on_diagonals])
 
 
 # %%
@@ -298,15 +291,11 @@ def exact_moments(W, a):
 
 def second_moments(e, q, slope):
     """The recursion of F3, for putting wrong numbers into it."""
-    (m, n), r, s = (
-        torch.tensor(e.shapes).T,
-        torch.tensor(e.stable_ranks),
-        torch.tensor(e.spectral_norms),
-    )
-    eta, eta4, q = (1 + slope**2) / 2, (1 + slope**4) / 2, torch.as_tensor(q)
-    return (
-        s**4 * (r**2 + 2 * q) / (n * (n + 2)) * ((m - 1) * eta**2 + 3 * eta4) / (m + 2)
-    ).cumprod(0)
+    (m, n), q = torch.tensor(e.shapes).T, torch.as_tensor(q)
+    r, s = torch.tensor(e.stable_ranks), torch.tensor(e.spectral_norms)
+    eta, eta4 = (1 + slope**2) / 2, (1 + slope**4) / 2
+    layers = s**4 * (r**2 + 2 * q) / (n * (n + 2))
+    return (layers * ((m - 1) * eta**2 + 3 * eta4) / (m + 2)).cumprod(0)
 
 
 # %%
@@ -389,40 +378,31 @@ labels = ("ReLU", "leaky ReLU of slope 0.2", "linear")
 
 
 # %%
-def mean_claim(i):
-    mean = torch.stack([f.mean[1:] for f in theory[i]])
+means = [torch.stack([f.mean[1:] for f in by_law]) for by_law in theory]
+for i, mean in enumerate(means):
     wrong = {
         "one layer's factor dropped": torch.cat([torch.ones(3, 1), mean[:, :-1]], 1),
         "rank in place of stable rank": mean * (k / r).cumprod(0),
         "fan-out in place of fan-in": mean * (n / m).cumprod(0),
-        "another activation": torch.stack([f.mean[1:] for f in theory[i - 1]]),
+        "another activation": means[i - 1],
     }
     text = f"E ||h_l||^2, {labels[i]}, three laws, layers 1 to 3"
-    return check.sampled(
-        f"F2.{names[i]}", text, draws[0, :, :, i], mean, wrong=wrong, seed=seed
-    )
-
-
-display(mean_claim(0), mean_claim(1), mean_claim(2))
+    found = draws[0, :, :, i]
+    display(check.sampled(f"F2.{names[i]}", text, found, mean, wrong=wrong, seed=seed))
 
 
 # %%
-def second_claim(i):
-    second = torch.stack([f.second[1:] for f in theory[i]])
-    variants = [replace(mixed, law=f) for f in tried]
+seconds = [torch.stack([f.second[1:] for f in by_law]) for by_law in theory]
+variants = [replace(mixed, law=f) for f in tried]
+for i, second in enumerate(seconds):
     wrong = {
         name: torch.stack([second_moments(e, q(e), slopes[i]) for e in variants])
         for name, q in wrong_q.items()
     }
-    wrong["square of the mean"] = torch.stack([f.mean[1:] ** 2 for f in theory[i]])
-    wrong["another activation"] = torch.stack([f.second[1:] for f in theory[i - 1]])
+    wrong |= {"square of the mean": means[i] ** 2, "another activation": seconds[i - 1]}
     text = f"E ||h_l||^4, {labels[i]}, three laws, layers 1 to 3"
-    return check.sampled(
-        f"F3.{names[i]}", text, draws[1, :, :, i], second, wrong=wrong, seed=seed
-    )
-
-
-display(second_claim(0), second_claim(1), second_claim(2))
+    found = draws[1, :, :, i]
+    display(check.sampled(f"F3.{names[i]}", text, found, second, wrong=wrong, seed=seed))
 
 # %% [markdown]
 # ## Linear in a stable rank, exponential in depth (F2)
