@@ -52,6 +52,11 @@ def lines(news: list[dict], olds: list[dict]):
     return zip(a + [""] * (length - len(a)), b + [""] * (length - len(b)), strict=True)
 
 
+def claims(notebook) -> dict[str, dict]:
+    """Return the claims of a notebook by name, without the place where they stand."""
+    return {record.pop("id"): record for record in collect([notebook]) if record.pop("cell")}
+
+
 def compare() -> int:
     """Print what differs and return how many notebooks do."""
     different = 0
@@ -63,16 +68,17 @@ def compare() -> int:
             print(f"{name}: no committed reference; `make accept` makes one")
             different += 1
             continue
-        old = {record["id"]: record for record in collect([reference_path])}
-        new = {record["id"]: record for record in collect([fresh_path])}
-        changed = [key for key in new.keys() | old.keys() if new.get(key) != old.get(key)]
+        old, new = claims(reference_path), claims(fresh_path)
         difference = first_difference(
             nbformat.read(fresh_path, as_version=4), nbformat.read(reference_path, as_version=4)
         )
         print(f"{name}: {difference or 'same'}")
-        for key in sorted(changed):
-            verdicts = [(records.get(key) or {"verdict": "absent"})["verdict"] for records in (old, new)]
-            print(f"  claim {key}: {verdicts[0]} in the reference, {verdicts[1]} now")
+        for key in sorted(old.keys() | new.keys()):
+            before, now = old.get(key, {"verdict": "absent"}), new.get(key, {"verdict": "absent"})
+            fields = [field for field in before if field in now and before[field] != now[field]]
+            if before != now:
+                moved = "".join(f"; {field} {before[field]} → {now[field]}" for field in fields if field != "verdict")
+                print(f"  claim {key}: {before['verdict']} in the reference, {now['verdict']} now{moved}")
         different += difference is not None
     return different
 
