@@ -202,7 +202,7 @@ def tail_moments(k, r, powers=(4, 6), count=walks // 2, offset=4):
 
 
 sizes = (3, 8, 33)
-with patch.object(spectra, "SWEEPS", 1):
+with patch.object(spectra.sphere, "SWEEPS", 1):
     one_sweep = torch.cat([tail_moments(k, uncut) for k in sizes], -1)
 
 check.sampled(
@@ -307,7 +307,7 @@ def four_values(offset):
     ]
 
 
-with patch.object(spectra, "SWEEPS", 1):
+with patch.object(spectra.sphere, "SWEEPS", 1):
     one_sweep = four_values(51)
 
 check.sampled(
@@ -355,7 +355,7 @@ def walk_tail(offset, count=walks // 2):
     )[:, 1:]
 
 
-with patch.object(spectra, "SWEEPS", 1):
+with patch.object(spectra.sphere, "SWEEPS", 1):
     one_sweep = walk_tail(61)
 
 check.sampled(
@@ -390,7 +390,7 @@ def trace_after(sweeps, d, rate):
 stops = [(sweeps, d) for d in (8, 9) for sweeps in (1, 2, 4)]
 few_sweeps = []
 for sweeps, d in stops:
-    with patch.object(spectra, "SWEEPS", sweeps):
+    with patch.object(spectra.sphere, "SWEEPS", sweeps):
         few_sweeps.append(
             tail_moments(d + 1, uncut, powers=(4,), count=walks, offset=70 + 20 * sweeps)
         )
@@ -418,7 +418,7 @@ shares = (2 / width, 0.25, 0.5, 0.75, 0.95)
 
 
 def tail_trace(r, sweeps, count):
-    with patch.object(spectra, "SWEEPS", sweeps):
+    with patch.object(spectra.sphere, "SWEEPS", sweeps):
         options = {
             "batch": count,
             "generator": generator(300 + sweeps),

@@ -79,7 +79,7 @@ def described(thing):
 def is_law(thing):
     return (
         inspect.isfunction(thing)
-        and thing.__module__ == "srlib.spectra"
+        and thing.__module__.startswith("srlib.spectra.")
         and parameters(thing) == parameters(spectra.two_level)
     )
 

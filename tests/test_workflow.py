@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = """\
@@ -252,6 +253,7 @@ def test_claims_and_theorems_are_held_against_each_other(checkout, notebook, cha
     checkout.write("01_first", notebook)
     (checkout.root / "book" / "index.md").write_text("# Index\n\n" + chapter)
     status, message = checkout.run("_build/claims.verified")
+    assert (checkout.root / "_build" / "claims.json").exists(), message
     records = json.loads((checkout.root / "_build" / "claims.json").read_text())
     assert records[0]["notebook"] == "01_first"
     if line is None:
@@ -302,10 +304,10 @@ def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_clai
     checkout = Checkout(tmp_path)
     shutil.rmtree(tmp_path / "srlib")
     shutil.copytree(ROOT / "srlib", tmp_path / "srlib", ignore=shutil.ignore_patterns("__pycache__"))
-    source = (tmp_path / "srlib" / "moments.py").read_text()
+    source = (tmp_path / "srlib" / "moments" / "feature.py").read_text()
     wrong = source.replace("mean = eta * s**2 * r / n  # F2", f"mean = {factor} * eta * s**2 * r / n")
     assert wrong != source
-    (tmp_path / "srlib" / "moments.py").write_text(wrong)
+    (tmp_path / "srlib" / "moments" / "feature.py").write_text(wrong)
     shutil.copy(ROOT / "notebooks" / "03_feedforward.py", tmp_path / "notebooks")
     shutil.copy(ROOT / "book" / "feedforward.md", tmp_path / "book" / "index.md")
     checkout.list("03_feedforward")
@@ -316,3 +318,18 @@ def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_clai
     _, message = process.communicate(timeout=300)
     assert process.returncode != 0
     assert re.search(r"claim F2\.[a-z0-9-]+ failed \(notebooks/03_feedforward", message), message
+
+
+def test_addresses_come_from_the_publishing_workflow_only(checkout):
+    (checkout.root / "_config.yml").write_text((ROOT / "_config.yml").read_text())
+    stage = "import publish; publish.SOURCE.mkdir(parents=True, exist_ok=True); publish.stage_configuration()"
+    staged = checkout.root / "_build" / "src" / "_config.yml"
+    run = {"args": [sys.executable, "-c", stage], "cwd": checkout.root / "workflow", "check": True}
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("BOOK_")}
+
+    subprocess.run(**run, env=plain)
+    assert "repository" not in yaml.safe_load(staged.read_text())
+    subprocess.run(**run, env=plain | {"BOOK_REPOSITORY_URL": "https://example.org/book"})
+    config = yaml.safe_load(staged.read_text())
+    assert config["repository"] == {"url": "https://example.org/book", "branch": "main"}
+    assert config["html"]["use_repository_button"] is True

@@ -10,6 +10,7 @@ import ast
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import jupytext
@@ -19,6 +20,7 @@ import yaml
 from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 from project import LOGS, ROOT, ProjectError, run
+from traitlets.config import Config
 
 # One thread and fixed hashes make reruns byte-identical; Agg would erase inline figures without an error.
 KERNEL_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
@@ -93,19 +95,26 @@ def execute(
     os.environ.update(KERNEL_ENVIRONMENT)
     os.environ.pop("MPLBACKEND", None)
     try:
-        return papermill.execute_notebook(
-            notebook,
-            None,
-            parameters=parameters,
-            cwd=source.parent,
-            progress_bar=bar,
-            start_timeout=120,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # kernels on localhost warn that they are not encrypted
-        )
+        with tempfile.TemporaryDirectory() as sockets:
+            # Sockets in a folder of its own: kernels that start at the same moment cannot take each other's port.
+            transport = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+            return papermill.execute_notebook(
+                notebook,
+                None,
+                parameters=parameters,
+                cwd=source.parent,
+                progress_bar=bar,
+                start_timeout=120,
+                config=Config({"KernelManager": transport}),
+            )
     except NoSuchKernel as error:
         raise ProjectError(
             f"{source} wants the kernel {error.name!r}, which is not installed: set kernelspec.name to python3, "
             f"or install it with `{Path(sys.executable).name} -m ipykernel install --sys-prefix --name {error.name}`"
+        ) from None
+    except RuntimeError as error:
+        raise ProjectError(
+            f"{source}: its kernel died ({error}): run it again, with more memory if it dies again"
         ) from None
     except PapermillExecutionError as error:
         log.write_text("\n".join(error.traceback))

@@ -66,7 +66,7 @@ def notebooks(root: Path = ROOT) -> list[str]:
 
 def package_files(root: Path = ROOT) -> list[str]:
     """Return the files of ``srlib``, relative to the checkout."""
-    return sorted(str(path.relative_to(root)) for path in (root / "srlib").glob("*.py"))
+    return sorted(str(path.relative_to(root)) for path in (root / "srlib").rglob("*.py"))
 
 
 def page_files(root: Path = ROOT) -> list[str]:

@@ -1,11 +1,11 @@
-"""Exact finite-width predictions for the random model (F1, F2, F3)."""
+"""Feature norms: mean, second moment and fluctuation exponent (F1, F2, F3)."""
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from srlib.ensemble import Ensemble
+from srlib.moments._ensemble import accumulate, column, gate_moments, widths
 
 __all__ = ["FeatureNorm", "feature_norm", "fluctuation_exponent"]
 
@@ -71,14 +71,14 @@ def feature_norm(ensemble: Ensemble) -> FeatureNorm:
     >>> feature_norm(Ensemble((16, 16, 16), 4.0)).mean  # a factor 4/16 a layer, and half of it passes the ReLU
     tensor([1.0000, 0.1250, 0.0156], dtype=torch.float64)
     """
-    n, m = _widths(ensemble)
-    r, s, q = (_column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces))
-    eta, eta4 = _gate_moments(ensemble)
+    n, m = widths(ensemble)
+    r, s, q = (column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces))
+    eta, eta4 = gate_moments(ensemble)
 
     mean = eta * s**2 * r / n  # F2
     layer = n / (n + 2) * (1 + 2 * q / r**2)  # F3: E|Wx|^4 over (E|Wx|^2)^2
     gates = ((m - 1) + 3 * eta4 / eta**2) / (m + 2)  # F3: E|phi(u)|^4 over (E|phi(u)|^2)^2
-    return FeatureNorm(_accumulate(mean.log()), _accumulate(layer.log() + gates.log()))
+    return FeatureNorm(accumulate(mean.log()), accumulate(layer.log() + gates.log()))
 
 
 def fluctuation_exponent(ensemble: Ensemble) -> float:
@@ -111,25 +111,7 @@ def fluctuation_exponent(ensemble: Ensemble) -> float:
     >>> fluctuation_exponent(Ensemble((30,) * 11, stable_ranks=30))  # orthogonal: 3 * 10 / 30
     1.0
     """
-    n, m = _widths(ensemble)
-    p = _column(ensemble.participation_ranks)
-    eta, eta4 = _gate_moments(ensemble)
+    n, m = widths(ensemble)
+    p = column(ensemble.participation_ranks)
+    eta, eta4 = gate_moments(ensemble)
     return (2 / n * (n / p - 1) + 3 / m * (eta4 / eta**2 - 1)).sum().item()
-
-
-def _widths(ensemble: Ensemble) -> tuple[Tensor, Tensor]:
-    widths = _column(ensemble.widths)
-    return widths[:-1], widths[1:]
-
-
-def _column(values) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _gate_moments(ensemble: Ensemble) -> tuple[float, float]:
-    a = ensemble.negative_slope
-    return (1 + a**2) / 2, (1 + a**4) / 2
-
-
-def _accumulate(log_factors: Tensor) -> Tensor:
-    return torch.cat([log_factors.new_zeros(1), log_factors.cumsum(0)])

@@ -1,0 +1,146 @@
+"""The claim: one statement of the book, checked once, and how it is shown and recorded."""
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import numpy as np
+
+__all__ = ["MIME", "Claim"]
+
+#: Mime type of a claim's JSON record in a notebook's outputs.
+MIME = "application/vnd.srlib.claim+json"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement, checked once. All numbers are rounded, so that they are the same on any machine.
+
+    Parameters
+    ----------
+    id
+        Statement and name of the check, such as ``"F2.relu"``.
+    statement
+        Label of the theorem that is checked, such as ``"F2"``.
+    kind
+        ``"exact"``: an identity or inequality, up to rounding; ``"sampled"``: Monte Carlo against an exact
+        prediction; ``"empirical"``: an experiment.
+    text
+        What was compared with what, in a few words.
+    prediction, estimate, interval
+        Of the entry with the least slack, when arrays were compared.
+    entries
+        How many numbers were compared.
+    verdict
+        ``"pass"`` if the statement held and every wrong alternative was rejected, else ``"fail"``.
+    slack
+        Room left, as a fraction of what the check allows: 1 is a perfect match, 0 the border, below 0 a failure.
+    rejected, missed
+        Names of the wrong alternatives that the same check rejected, and of those it did not.
+    noticeable
+        Smallest relative error of the prediction that the check would have noticed (with probability 0.99 if it is
+        a sampled one).
+    false_alarm
+        Probability that a sampled check rejects a true statement, for a fresh seed; 0 for the other kinds.
+    samples, seed
+        Number of independent replicates and the seed; ``None`` where nothing was drawn.
+    """
+
+    id: str
+    statement: str
+    kind: str
+    text: str
+    prediction: float
+    estimate: float
+    interval: tuple[float, float]
+    entries: int
+    verdict: str
+    slack: float
+    rejected: tuple[str, ...]
+    missed: tuple[str, ...]
+    noticeable: float
+    false_alarm: float
+    samples: int | None
+    seed: int | None
+
+    @classmethod
+    def settle(
+        cls,
+        id: str,
+        kind: str,
+        text: str,
+        slack: np.ndarray,
+        controls: Mapping[str, np.ndarray],
+        prediction: np.ndarray,
+        estimate: np.ndarray,
+        interval: tuple[np.ndarray, np.ndarray],
+        *,
+        noticeable: np.ndarray,
+        false_alarm: float = 0.0,
+        samples: int | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """Make the claim that the slacks decide: of the statement's entries, and of each wrong alternative's."""
+        if not re.fullmatch(r"[A-Z]\d+\.[a-z0-9-]+", id):
+            raise ValueError(f"a claim's id must be a statement and a name, such as 'F2.relu-depth', got {id!r}")
+        for name in (text, *controls):
+            if "\n" in name or " | " in name:
+                raise ValueError(
+                    f"a claim is shown on one line, its parts between ' | ': neither may stand in {name!r}"
+                )
+        tightest = np.argmin(slack)
+        rejected = tuple(name for name, s in controls.items() if s.min() < 0)
+        missed = tuple(name for name in controls if name not in rejected)
+        return cls(
+            id=id,
+            statement=id.split(".")[0],
+            kind=kind,
+            text=text,
+            prediction=_rounded(prediction.flat[tightest]),
+            estimate=_rounded(estimate.flat[tightest]),
+            interval=tuple(_rounded(end.flat[tightest]) for end in interval),
+            entries=int(slack.size),
+            verdict="pass" if slack.flat[tightest] >= 0 and not missed else "fail",
+            slack=round(float(slack.flat[tightest]), 2),
+            rejected=rejected,
+            missed=missed,
+            noticeable=_rounded(noticeable.max(), 2),
+            false_alarm=false_alarm,
+            samples=samples,
+            seed=seed,
+        )
+
+    def __bool__(self) -> bool:
+        return self.verdict == "pass"
+
+    def __str__(self) -> str:
+        parts = [f"{self.id} {self.verdict}", self.text, f"notices {100 * self.noticeable:.2g} %"]
+        if self.rejected:
+            parts.append("rejects " + ", ".join(self.rejected))
+        if self.missed:
+            parts.append("DOES NOT REJECT " + ", ".join(self.missed))
+        if not self:
+            parts.append(f"predicted {self.prediction:g}, found {self.estimate:g} in {list(self.interval)}")
+        return " | ".join(parts)
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
+        return {"text/plain": str(self), "text/html": self._chip(), MIME: asdict(self)}
+
+    def _chip(self) -> str:
+        passed, *rest = (html.escape(part) for part in str(self).split(" | "))
+        name = passed.rsplit(" ", 1)[0]
+        colour, mark = ("#0b6e4f", "✓") if self else ("#b3261e", "✗")
+        return (
+            f'<div class="claim claim-{self.verdict}" id="claim-{self.id}" '
+            f'style="border-left:4px solid {colour};padding:.2em .7em">'
+            f'<strong style="color:{colour}">{mark} {name}</strong> {rest[0]}<br>'
+            f"<small>{' · '.join(rest[1:])}</small></div>"
+        )
+
+
+def _rounded(value: float, digits: int = 4) -> float:
+    return float(f"{float(value):.{digits}g}")

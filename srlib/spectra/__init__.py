@@ -1,0 +1,11 @@
+"""Laws of the singular values at a given stable rank (M1).
+
+Every law has the signature of :class:`Law` and returns relative singular values: descending, the largest exactly 1,
+their squares summing to the stable rank.
+"""
+
+from srlib.spectra.deterministic import power_law, projector, two_level
+from srlib.spectra.law import Law, mean_quartic_trace
+from srlib.spectra.sphere import uniform_sphere
+
+__all__ = ["Law", "mean_quartic_trace", "power_law", "projector", "two_level", "uniform_sphere"]
