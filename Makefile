@@ -37,7 +37,7 @@ book: $(READY) ## execute all stale notebooks, check the claims, build the site 
 	@echo "the book is in _build/html; \`make serve\` opens it"
 
 test: $(READY) ## unit, property and doctest tests, stored outputs of the notebooks, the built book
-	$(BIN)/python -m pytest -q --ignore tests/test_site.py
+	$(BIN)/python -m pytest -q --ignore tests/test_site.py -n $(JOBS)
 	TQDM_DISABLE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -c tests/nbval.ini --rootdir . \
 		--nbval notebooks --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg -n $(JOBS) --dist loadfile
 	@$(MAKE) --no-print-directory book

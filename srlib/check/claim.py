@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -12,6 +13,9 @@ __all__ = ["MIME", "Claim"]
 
 #: Mime type of a claim's JSON record in a notebook's outputs.
 MIME = "application/vnd.srlib.claim+json"
+
+
+NOTHING: Mapping = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,16 @@ class Claim:
             f'<strong style="color:{colour}">{mark} {name}</strong> {rest[0]}<br>'
             f"<small>{' · '.join(rest[1:])}</small></div>"
         )
+
+
+def array(values) -> np.ndarray:
+    """Return finite numbers, at least one, as a float64 array."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError("nothing to compare: an array is empty")
+    if not np.isfinite(array).all():
+        raise ValueError("values to compare must be finite, got NaN or infinity")
+    return array
 
 
 def _rounded(value: float, digits: int = 4) -> float:

@@ -1,0 +1,13 @@
+"""Claims: one statement of the book, checked once, with its verdict and the wrong alternatives it rejected.
+
+Every function makes a :class:`~srlib.claim.Claim`. Displayed as the last expression of a notebook cell, a claim is
+a coloured chip (HTML), one rounded line (text) and a JSON record under :data:`~srlib.claim.MIME`, which the workflow
+collects.
+"""
+
+from srlib.check.claim import MIME, Claim
+from srlib.check.exact import bound, exact
+from srlib.check.experiment import empirical
+from srlib.check.sampling import FALSE_ALARM, sampled
+
+__all__ = ["FALSE_ALARM", "MIME", "Claim", "bound", "empirical", "exact", "sampled"]

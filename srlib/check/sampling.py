@@ -1,0 +1,137 @@
+"""Claims of kind sampled: Monte Carlo means against exact predictions."""
+
+import math
+from collections.abc import Mapping
+from statistics import NormalDist
+
+import numpy as np
+
+from srlib.check.claim import NOTHING, Claim, array
+
+__all__ = ["FALSE_ALARM", "sampled"]
+
+#: Probability that one sampled claim rejects a true statement; a book of 100 such claims stays below 1 in 1,000.
+FALSE_ALARM = 1e-5
+
+#: Probability with which the noticeable error is noticed.
+POWER = 0.99
+
+
+def sampled(
+    id: str,
+    text: str,
+    samples,
+    prediction,
+    *,
+    wrong: Mapping[str, object] = NOTHING,
+    wrong_samples: Mapping[str, object] = NOTHING,
+    scale: float | None = None,
+    seed: int | None = None,
+    false_alarm: float = FALSE_ALARM,
+) -> Claim:
+    r"""Claim that the mean of independent replicates is an exact prediction, tested on both sides.
+
+    With :math:`T = (\bar x - p) / (s / \sqrt N)`, sample skewness :math:`\gamma` and
+    :math:`c = \gamma / (3 \sqrt N)`, the statement is rejected if
+
+    .. math:: \Bigl| \frac{(1 + cT)^3 - 1}{3c} + \frac c2 \Bigr| > z_{1 - \alpha / 2K} ,
+
+    for any of the :math:`K` compared entries: Hall's transformation takes the skewness out of Student's statistic,
+    which heavy-tailed products of layers have plenty of, and :math:`\alpha` is split over the entries. What is left
+    shrinks like :math:`1/N`: at a nominal 0.001, 400 replicates of a :math:`\chi^2_1` variable gave 0.0011 (Student:
+    0.0023), of a standard log-normal one 0.0019 (Student: 0.0053).
+
+    Parameters
+    ----------
+    id, text
+        As for :func:`exact`.
+    samples
+        Independent replicates along the first axis, shape ``(N, ...)``; at least 100.
+    prediction
+        Number or array of shape ``(...)``.
+    wrong
+        Wrong alternatives to ``prediction``, by name; each must be rejected.
+    wrong_samples
+        Wrong alternatives to ``samples``, by name; each must be rejected against ``prediction``.
+    scale
+        What the noticeable error is relative to; each entry's own prediction when omitted. Needed if a prediction
+        is 0.
+    seed
+        Seed of the replicates, for the record.
+    false_alarm
+        Probability :math:`\alpha` that a true statement is rejected.
+
+    Returns
+    -------
+    Claim
+        Of kind ``sampled``.
+
+    Raises
+    ------
+    ValueError
+        If ``id`` is not of the form ``F2.name``, there are too few replicates, a replicate is not finite, or a
+        prediction is 0 and no ``scale`` is given.
+
+    References
+    ----------
+    :cite:t:`hall1992removal`.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).exponential(size=100_000)
+    >>> sampled("F1.demo", "mean of an exponential", x, 1.0, wrong={"2 % off": 1.02})
+    F1.demo pass | mean of an exponential | notices 2.1 % | rejects 2 % off
+    """
+    prediction = array(prediction)
+    if scale is None and (prediction == 0).any():
+        raise ValueError("a prediction of 0 needs scale=, the size that the noticeable error is relative to")
+    if scale is not None and not scale > 0:
+        raise ValueError(f"scale must be positive, got {scale}")
+    scale = np.abs(prediction) if scale is None else np.full(prediction.shape, float(scale))
+    critical = NormalDist().inv_cdf(1 - false_alarm / (2 * max(prediction.size, 1)))
+
+    def slacks(draws, p):
+        if np.shape(draws)[1:] != prediction.shape:
+            raise ValueError(f"samples must have shape (N, *{prediction.shape}), got {np.shape(draws)}")
+        mean, error, skew = _mean(draws, scale)
+        return 1 - np.abs(_deskew((mean - array(p)) / error, skew)) / critical
+
+    slack = slacks(samples, prediction)
+    controls = {name: slacks(samples, w) for name, w in wrong.items()}
+    controls |= {name: slacks(draws, prediction) for name, draws in wrong_samples.items()}
+    mean, error, skew = _mean(samples, scale)
+    interval = (mean - error * _reskew(critical, skew), mean - error * _reskew(-critical, skew))
+    return Claim.settle(
+        id,
+        "sampled",
+        text,
+        slack,
+        controls,
+        prediction,
+        mean,
+        interval,
+        noticeable=(critical + NormalDist().inv_cdf(POWER)) * error / scale,
+        false_alarm=false_alarm,
+        samples=len(samples),
+        seed=seed,
+    )
+
+
+def _mean(samples, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    draws = array(samples)
+    if draws.ndim == 0 or len(draws) < 100:
+        raise ValueError(f"samples must hold at least 100 replicates along the first axis, got shape {draws.shape}")
+    mean, deviation = draws.mean(0), draws.std(0, ddof=1)
+    deviation = np.maximum(deviation, 1e-12 * scale * math.sqrt(len(draws)))  # rounding is not randomness
+    skew = (((draws - mean) / deviation) ** 3).mean(0) / (3 * math.sqrt(len(draws)))
+    return mean, deviation / math.sqrt(len(draws)), skew
+
+
+def _deskew(t: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return t + c * t**2 + c**2 * t**3 / 3 + c / 2
+
+
+def _reskew(z: float, c: np.ndarray) -> np.ndarray:
+    small = np.abs(c) < 1e-6
+    c = np.where(small, 1e-6, c)
+    return np.where(small, z, (np.cbrt(1 + 3 * c * (z - c / 2)) - 1) / c)
