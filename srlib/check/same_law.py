@@ -1,0 +1,128 @@
+"""Claims of kind sampled: two ways of sampling have the same law."""
+
+import math
+from collections.abc import Mapping
+from statistics import NormalDist
+
+import numpy as np
+
+from srlib.check.claim import NOTHING, Claim, array
+from srlib.check.sampling import FALSE_ALARM, POWER
+
+__all__ = ["same_law"]
+
+#: Fixed random projections of the joint vector that are compared besides its coordinates.
+_PROJECTIONS = 32
+
+
+def same_law(
+    id: str,
+    text: str,
+    first,
+    second,
+    *,
+    wrong: Mapping[str, object] = NOTHING,
+    seed: int | None = None,
+    false_alarm: float = FALSE_ALARM,
+) -> Claim:
+    r"""Claim that two samples come from the same joint law, by Kolmogorov–Smirnov distances.
+
+    The distances of the empirical distribution functions are taken of each of the :math:`K` coordinates, and of
+    32 fixed random projections of the vector of their ranks in the pooled sample, which see the dependence between
+    coordinates and not the units they are measured in. The statement is rejected if
+
+    .. math::
+
+        \max_j \sup_t |F_j(t) - G_j(t)| > \sqrt{\tfrac12 \bigl(\tfrac1N + \tfrac1M\bigr)
+            \log\tfrac{2 (K + 32)}{\alpha}} ,
+
+    the two-sample Dvoretzky–Kiefer–Wolfowitz bound with :math:`\alpha` split over the distances. Ties, such as zeros
+    of dead networks, only make it stricter on false alarms.
+
+    Parameters
+    ----------
+    id, text
+        As for :func:`~srlib.check.exact`.
+    first, second
+        Independent replicates along the first axis, shapes ``(N, K)`` and ``(M, K)``; at least 500 each.
+    wrong
+        Wrong alternatives to ``second``, by name; each must be rejected.
+    seed
+        Seed of the replicates, for the record.
+    false_alarm
+        Probability :math:`\alpha` that a true statement is rejected.
+
+    Returns
+    -------
+    Claim
+        Of kind ``sampled``. Its prediction is 0, its estimate the largest distance. The noticeable error is a
+        distance of distribution functions that would be noticed with probability at least 0.99, in any of the
+        coordinates and projections: the bound plus 2.33 times the largest possible standard error of the distance at
+        one point.
+
+    Raises
+    ------
+    ValueError
+        If ``id`` is not of the form ``C1.name``, shapes do not fit, a replicate is not finite, or there are fewer
+        than 500.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.normal(size=(2, 40_000, 3))
+    >>> same_law("C1.demo", "two normal samples", x, y, wrong={"equal coordinates": y[:, [0, 0, 1]]})
+    C1.demo pass | two normal samples | notices 3.7 % | rejects equal coordinates
+    """
+    first = _rows(first)
+
+    def distances(other) -> tuple[np.ndarray, float, float]:
+        other = _rows(other)
+        if other.shape[1] != first.shape[1]:
+            raise ValueError(f"samples must have equally many columns, got {first.shape[1]} and {other.shape[1]}")
+        scale = math.sqrt(1 / len(first) + 1 / len(other))
+        found = _distances(first, other)
+        critical = scale * math.sqrt(math.log(2 * len(found) / false_alarm) / 2)
+        return found, critical, critical + NormalDist().inv_cdf(POWER) * scale / 2
+
+    found, critical, noticeable = distances(second)
+    controls = {name: 1 - d / c for name, (d, c, _) in ((name, distances(other)) for name, other in wrong.items())}
+    return Claim.settle(
+        id,
+        "sampled",
+        text,
+        1 - found / critical,
+        controls,
+        np.zeros_like(found),
+        found,
+        (np.maximum(found - critical, 0), np.minimum(found + critical, 1)),
+        noticeable=np.array(noticeable),
+        false_alarm=false_alarm,
+        samples=len(first),
+        seed=seed,
+    )
+
+
+def _rows(samples) -> np.ndarray:
+    draws = array(samples)
+    if draws.ndim != 2 or len(draws) < 500:
+        raise ValueError(f"samples must have shape (N, K) with N at least 500, got {draws.shape}")
+    return draws
+
+
+def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Distances of the coordinates, then of the projections of centred pooled ranks."""
+    pooled = np.concatenate([x, y])
+    ranks = np.stack([_ranks(column) for column in pooled.T], 1)
+    projected = ranks @ np.random.default_rng(0).normal(size=(x.shape[1], _PROJECTIONS))
+    return np.array([_distance(c[: len(x)], c[len(x) :]) for c in np.concatenate([ranks, projected], 1).T])
+
+
+def _ranks(column: np.ndarray) -> np.ndarray:
+    ordered = np.sort(column)  # ties get their middle rank: no sample is put first
+    return (np.searchsorted(ordered, column) + np.searchsorted(ordered, column, "right")) / (2 * len(column)) - 0.5
+
+
+def _distance(x: np.ndarray, y: np.ndarray) -> float:
+    values = np.sort(np.concatenate([x, y]))
+    cumulative = [np.searchsorted(np.sort(part), values, "right") / len(part) for part in (x, y)]
+    return np.abs(cumulative[0] - cumulative[1]).max()
