@@ -1,7 +1,7 @@
 """Claims: one statement of the book, checked once, with its verdict and the wrong alternatives it rejected.
 
 Every function makes a :class:`Claim`. Displayed as the last expression of a notebook cell, a claim is
-a coloured chip (HTML), one rounded line (text) and a JSON record under :data:`MIME`, which the workflow
+a coloured chip (HTML), one rounded line (text) and a JSON record under ``MIME``, which the workflow
 collects.
 """
 

@@ -29,7 +29,8 @@ def same_law(
 
     The distances of the empirical distribution functions are taken of each of the :math:`K` coordinates, and of
     32 fixed random projections of the vector of their ranks in the pooled sample, which see the dependence between
-    coordinates and not the units they are measured in. The statement is rejected if
+    coordinates and not the units they are measured in. Values are compared to ten significant digits, so that the
+    rounding of constants and of discrete values isn't taken for randomness. The statement is rejected if
 
     .. math::
 
@@ -106,7 +107,12 @@ def _rows(samples) -> np.ndarray:
     draws = array(samples)
     if draws.ndim != 2 or len(draws) < 500:
         raise ValueError(f"samples must have shape (N, K) with N at least 500, got {draws.shape}")
-    return draws
+    return _rounded(draws)
+
+
+def _rounded(draws: np.ndarray, digits: int = 10) -> np.ndarray:
+    mantissa, exponent = np.frexp(draws)
+    return np.ldexp(np.round(mantissa, digits), exponent)
 
 
 def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
