@@ -33,7 +33,16 @@ def main() -> None:
     executed = execute(notebook, arguments.source, parameters, arguments.position)
     write(normalize(executed, arguments.source), arguments.output)
     if arguments.announce:
-        print(arguments.output.relative_to(ROOT) if arguments.output.is_relative_to(ROOT) else arguments.output)
+        announce(arguments.output)
+
+
+def announce(output: Path) -> None:
+    """Say where the executed notebook is and how its claims fared."""
+    from claims import collect  # here, since importing srlib would slow every job of the workflow down
+
+    records = collect([output])
+    failed = [record["id"] for record in records if record["verdict"] != "pass"]
+    print(f"{output}: {len(records)} claims, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}")
 
 
 def parse() -> argparse.Namespace:
@@ -50,7 +59,7 @@ def parse() -> argparse.Namespace:
         help="override one parameter of the notebook (repeatable)",
     )
     parser.add_argument("--position", type=int, default=0, help="line of the progress bar among parallel ones")
-    parser.add_argument("--announce", action="store_true", help="print the path of the executed notebook")
+    parser.add_argument("--announce", action="store_true", help="say where it is and how its claims fared")
     return parser.parse_args()
 
 
