@@ -1,16 +1,19 @@
 """Deep random networks conditioned on the stable ranks of their layers."""
 
-from srlib import ensemble, feedforward, haar, moments, rank, spectra
+from srlib import arccos, collapsed, ensemble, feedforward, haar, moments, ntk, rank, spectra
 from srlib.ensemble import Ensemble, Network, sample
 from srlib.rank import participation_rank, stable_rank
 
 __all__ = [
     "Ensemble",
     "Network",
+    "arccos",
+    "collapsed",
     "ensemble",
     "feedforward",
     "haar",
     "moments",
+    "ntk",
     "participation_rank",
     "rank",
     "sample",

@@ -8,7 +8,7 @@ from torch import Tensor
 from srlib import _validation
 from srlib.ensemble import Network
 
-__all__ = ["Activations", "forward"]
+__all__ = ["Activations", "forward", "jacobian"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +83,60 @@ def forward(network: Network, x: Tensor) -> Activations:
         gates.append(gate)
     output = torch.einsum("bni,bi->bn", h, network.readout.to(compute))
     return Activations(tuple(h.to(x.dtype) for h in post), tuple(g.to(x.dtype) for g in gates), output.to(x.dtype))
+
+
+def jacobian(network: Network, x: Tensor) -> Tensor:
+    r"""Input-output Jacobian of the features at each input.
+
+    .. math:: J = \frac{\partial h_L}{\partial x} = D_L W_L \cdots D_1 W_1 , \qquad \nabla_x f = J^\top v .
+
+    The product is formed from its narrower end. At a kink, such as :math:`x = 0`, a gate counts as closed.
+
+    Parameters
+    ----------
+    network
+        A batch of networks.
+    x
+        Inputs, as for :func:`forward`.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(batch, N, n_L, n_0)``, of the dtype of ``x``.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not a tensor of the weights' dtype.
+    ValueError
+        If ``x`` does not have shape ``(N, n_0)`` or holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import srlib
+    >>> network = srlib.Ensemble((3, 8, 8), [2, 4]).sample(5, generator=torch.Generator().manual_seed(0))
+    >>> x = torch.ones(2, 3, dtype=torch.float64)
+    >>> J = jacobian(network, x)
+    >>> J.shape
+    torch.Size([5, 2, 8, 3])
+    >>> bool(torch.allclose((J @ x.unsqueeze(-1)).squeeze(-1), forward(network, x).post[-1]))  # homogeneous
+    True
+    """
+    gates = [gate.unsqueeze(-2) for gate in forward(network, x).gates]
+    compute = _validation.compute_dtype(x.dtype)
+    layers = [(W.to(compute), gate.to(compute)) for W, gate in zip(network.weights, gates, strict=True)]
+    shape = (*gates[0].shape[:2], network.weights[-1].shape[-2], x.shape[1])
+    narrow = min(shape[2:])
+    product = torch.eye(narrow, dtype=compute, device=x.device).expand(*shape[:2], narrow, narrow)
+    if narrow == shape[2]:
+        for W, gate in reversed(layers):  # J D_l W_l
+            product = _times(product * gate, W)
+        return product.to(x.dtype)
+    for W, gate in layers:  # (D_l W_l J)^T
+        product = _times(product, W.mT) * gate
+    return product.mT.to(x.dtype)
+
+
+def _times(A: Tensor, W: Tensor) -> Tensor:
+    """Multiply ``(batch, N, k, n)`` by ``(batch, n, m)`` without a copy of ``W`` for each input."""
+    return (A.flatten(1, 2) @ W).reshape(*A.shape[:-1], W.shape[-1])

@@ -199,7 +199,7 @@ def test_noticeable_error_is_noticed_with_probability_99_percent(sign, fraction,
 def test_noticeable_error_by_hand():
     draws = normal(1000, deviation=0.5)
     z = NormalDist().inv_cdf
-    standard_errors = z(1 - 1e-5 / 2) + z(0.99)
+    standard_errors = z(1 - check.FALSE_ALARM / 2) + z(0.99)
     expected = standard_errors * draws.std(ddof=1) / math.sqrt(1000)
     assert check.sampled("F2.a", "t", draws, 2.0).noticeable == pytest.approx(expected / 2, rel=0.05)
     assert check.sampled("F2.a", "t", draws, 2.0, scale=10.0).noticeable == pytest.approx(expected / 10, rel=0.05)

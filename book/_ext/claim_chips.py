@@ -75,9 +75,9 @@ class ClaimsList(SphinxDirective):
 
 
 def order(claim: dict) -> tuple[int, int]:
-    """Sort as the book argues: S, M, F, N, I, X, G."""
+    """Sort as the book argues: S, M, F, N, C, I, X, G."""
     letter, number = claim["statement"][0], int(claim["statement"][1:])
-    return "SMFNIXG".find(letter), number
+    return "SMFNCIXG".find(letter), number
 
 
 def summary(claims: list[dict]) -> str:

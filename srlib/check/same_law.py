@@ -72,7 +72,7 @@ def same_law(
     >>> rng = np.random.default_rng(0)
     >>> x, y = rng.normal(size=(2, 40_000, 3))
     >>> same_law("C1.demo", "two normal samples", x, y, wrong={"equal coordinates": y[:, [0, 0, 1]]})
-    C1.demo pass | two normal samples | notices 3.7 % | rejects equal coordinates
+    C1.demo pass | two normal samples | notices 2.9 % | rejects equal coordinates
     """
     first = _rows(first)
 

@@ -10,8 +10,8 @@ from srlib.check.claim import NOTHING, Claim, array
 
 __all__ = ["FALSE_ALARM", "sampled"]
 
-#: Probability that one sampled claim rejects a true statement; a book of 100 such claims stays below 1 in 1,000.
-FALSE_ALARM = 1e-5
+#: Probability that one sampled claim rejects a true statement; a book of 250 such claims stays below 1 in 1,000.
+FALSE_ALARM = 4e-6
 
 #: Probability with which the noticeable error is noticed.
 POWER = 0.99

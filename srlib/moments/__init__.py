@@ -1,5 +1,19 @@
 """Exact finite-width predictions for the random model."""
 
 from srlib.moments.feature import FeatureNorm, feature_norm, fluctuation_exponent
+from srlib.moments.growth import LogGrowth, log_growth
+from srlib.moments.kernel import KernelMoments, kernel_moments, ntk
+from srlib.moments.transfer import gate_transfer, layer_transfer
 
-__all__ = ["FeatureNorm", "feature_norm", "fluctuation_exponent"]
+__all__ = [
+    "FeatureNorm",
+    "KernelMoments",
+    "LogGrowth",
+    "feature_norm",
+    "fluctuation_exponent",
+    "gate_transfer",
+    "kernel_moments",
+    "layer_transfer",
+    "log_growth",
+    "ntk",
+]

@@ -1,0 +1,272 @@
+"""The neural tangent kernel: of drawn networks, and of infinitely wide ones (N1, N3)."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from srlib import _validation, arccos
+from srlib.ensemble import Ensemble, Network
+from srlib.feedforward import Activations, forward
+
+__all__ = ["Kernels", "empirical", "infinite", "layers"]
+
+#: Entries of the infinite-width kernel that are computed together: few enough to stay in cache.
+_BLOCK = 2**16
+
+#: Angles whose cosine is closer to 1 or -1 than this are taken from the difference of the two inputs.
+_NEAR = 1e-3
+
+
+def empirical(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+    r"""Neural tangent kernel of every network of a batch, all weights and the readout trained.
+
+    .. math::
+
+        \Theta(x, y) = \sum_{l=1}^L \langle h_{l-1}(x), h_{l-1}(y)\rangle \langle\delta_l(x), \delta_l(y)\rangle
+                       + \langle h_L(x), h_L(y)\rangle , \qquad
+        \delta_L = D_L v, \quad \delta_l = D_l W_{l+1}^\top \delta_{l+1} .
+
+    Two Gram matrices and an entrywise product a layer; the Jacobian, whose rows these are the inner products of, is
+    never formed.
+
+    Parameters
+    ----------
+    network
+        A batch of networks.
+    x1, x2
+        Inputs, shapes ``(N1, n_0)`` and ``(N2, n_0)``, of the weights' dtype and device; ``x2`` is ``x1`` when
+        omitted. Half precision is computed in float32.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(batch, N1, N2)``.
+
+    Raises
+    ------
+    TypeError
+        If an input is not a tensor of the weights' dtype.
+    ValueError
+        If an input does not have shape ``(N, n_0)`` or holds NaN or infinity.
+
+    References
+    ----------
+    :cite:t:`jacot2018ntk`; :cite:t:`novak2022fast` for the saving over Jacobians.
+
+    Examples
+    --------
+    >>> network = Ensemble((3, 8, 8), [2, 4]).sample(5, generator=torch.Generator().manual_seed(0))
+    >>> x = torch.eye(3, dtype=torch.float64)
+    >>> empirical(network, x, x[:2]).shape
+    torch.Size([5, 3, 2])
+    """
+    readout, *rest = _terms(network, x1, x2)
+    for term in rest:
+        readout += term
+    return readout.to(x1.dtype)
+
+
+def layers(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+    r"""Terms of the neural tangent kernel: one for each layer's weights, and the readout's.
+
+    .. math::
+
+        \Theta_l = \langle h_{l-1}(x), h_{l-1}(y)\rangle \langle\delta_l(x), \delta_l(y)\rangle, \quad l = 1, \dots, L,
+        \qquad \Theta_{\mathrm{out}} = \langle h_L(x), h_L(y)\rangle .
+
+    Parameters
+    ----------
+    network
+        A batch of networks.
+    x1, x2
+        Inputs, as for :func:`empirical`.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(batch, L + 1, N1, N2)``, the readout last; the sum over the second axis is :func:`empirical`.
+
+    Raises
+    ------
+    TypeError
+        If an input is not a tensor of the weights' dtype.
+    ValueError
+        If an input does not have shape ``(N, n_0)`` or holds NaN or infinity.
+
+    Examples
+    --------
+    >>> network = Ensemble((3, 8, 8), [2, 4]).sample(5, generator=torch.Generator().manual_seed(0))
+    >>> layers(network, torch.eye(3, dtype=torch.float64)).shape
+    torch.Size([5, 3, 3, 3])
+    """
+    return torch.stack([*_terms(network, x1, x2)][::-1], 1).to(x1.dtype)
+
+
+class Kernels(NamedTuple):
+    r"""Kernels of an infinitely wide network.
+
+    Parameters
+    ----------
+    nngp
+        Limit of :math:`\langle h_L(x), h_L(y)\rangle`, shape ``(N1, N2)``. It is the readout's term of the tangent
+        kernel, and :math:`n_L / s_\mathrm{out}^2` times the covariance of the outputs.
+    ntk
+        Limit of the tangent kernel :math:`\Theta(x, y)`, shape ``(N1, N2)``.
+    """
+
+    nngp: Tensor
+    ntk: Tensor
+
+
+def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None) -> Kernels:
+    r"""Limit of the tangent kernel for wide layers of fixed stable rank per width (N3).
+
+    Every term is the geometry of the data times the mean of N1, in which alone the stable ranks stand:
+
+    .. math::
+
+        \Theta_l(x, y) = \|x\| \|y\|\, m_l \cos\theta_l \prod_{j=l}^L \frac{\kappa_0(\theta_j)}{\eta} , \qquad
+        \Theta_{\mathrm{out}}(x, y) = \|x\| \|y\|\, m_{\mathrm{out}} \cos\theta_{L+1} ,
+
+    where :math:`\theta_1` is the angle of the inputs, :math:`\cos\theta_{l+1} = \kappa_1(\theta_l) / \eta`, and
+
+    .. math::
+
+        m_{\mathrm{out}} = \prod_{j=1}^L \eta\,\frac{s_j^2 r_j}{n_{j-1}} , \qquad
+        m_l = m_{\mathrm{out}}\, \frac{s_\mathrm{out}^2}{n_L} \cdot \frac{n_{l-1} n_l}{s_l^2 r_l} .
+
+    On the diagonal, :math:`x = y`, this is the mean kernel of finite networks, exactly.
+
+    Parameters
+    ----------
+    ensemble
+        The random model; its widths enter through :math:`r_l / n_l` and :math:`r_l / n_{l-1}`, its law does not.
+    x1, x2
+        Inputs, shapes ``(N1, n_0)`` and ``(N2, n_0)``, of one floating dtype and one device; ``x2`` is ``x1`` when
+        omitted, and the kernels are then symmetric to the last bit. Half precision is computed in float32. The
+        kernel with a zero input is 0.
+
+    Returns
+    -------
+    Kernels
+        The limits of the feature kernel and of the tangent kernel, of the inputs' dtype.
+
+    Raises
+    ------
+    TypeError
+        If an input is not a floating tensor, or the two differ in dtype.
+    ValueError
+        If an input does not have shape ``(N, n_0)`` or holds NaN or infinity.
+
+    References
+    ----------
+    :cite:t:`jacot2018ntk`, :cite:t:`arora2019exact` and :cite:t:`cho2009kernel` for independent Gaussian weights.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
+    >>> infinite(Ensemble((2, 6), stable_ranks=2), x).ntk
+    tensor([[1.0000, 0.3183, 0.0000],
+            [0.3183, 4.0000, 0.0000],
+            [0.0000, 0.0000, 0.0000]])
+    """
+    x1 = _inputs(ensemble, x1, "x1")
+    symmetric = x2 is None
+    x2 = x1 if symmetric else _inputs(ensemble, x2, "x2")
+    if x1.dtype != x2.dtype:
+        raise TypeError(f"x1 and x2 must have one dtype, got {x1.dtype} and {x2.dtype}")
+
+    (norm1, unit1), (norm2, unit2) = (_polar(x.to(_validation.compute_dtype(x.dtype))) for x in (x1, x2))
+    kernels = Kernels(x1.new_empty(len(x1), len(x2)), x1.new_empty(len(x1), len(x2)))
+    rows = max(1, _BLOCK // max(1, len(x2)))
+    for start in range(0, len(x1), rows):
+        row = slice(start, start + rows)
+        column = slice(start if symmetric else 0, None)
+        theta = _angles(unit1[row], unit2[column])
+        for kernel, geometry in zip(kernels, _geometry(ensemble, theta), strict=True):
+            block = norm1[row, None] * norm2[column] * geometry
+            if symmetric:  # what lies below the diagonal is copied from above it
+                square = block[:, : len(block)]
+                square.copy_(square.triu() + square.triu(1).mT)
+                kernel[column, row] = block.mT.to(kernel.dtype)
+            kernel[row, column] = block.to(kernel.dtype)
+    return kernels
+
+
+def _terms(network: Network, x1: Tensor, x2: Tensor | None) -> Iterator[Tensor]:
+    """Yield the terms of the kernel: the readout's, then those of layers L, ..., 1."""
+    inputs = [x1] if x2 is None else [x1, x2]
+    passes = [_forward(network, x) for x in inputs]
+    first, second = passes[0], passes[-1]
+    yield first.post[-1] @ second.post[-1].mT
+
+    back = network.readout.to(first.output.dtype).unsqueeze(1)
+    deltas = [run.gates[-1] * back for run in passes]
+    for l in reversed(range(len(network.weights))):
+        yield (first.post[l] @ second.post[l].mT).mul_(deltas[0] @ deltas[-1].mT)
+        if l:
+            W = network.weights[l].to(back.dtype)
+            deltas = [run.gates[l - 1] * (delta @ W) for run, delta in zip(passes, deltas, strict=True)]
+
+
+def _forward(network: Network, x: Tensor) -> Activations:
+    """Run the network in at least float32."""
+    dtype = network.weights[0].dtype
+    if isinstance(x, Tensor) and x.dtype == dtype:
+        wide = _validation.compute_dtype(dtype)
+        weights = tuple(W.to(wide) for W in network.weights)
+        network, x = replace(network, weights=weights, readout=network.readout.to(wide)), x.to(wide)
+    return forward(network, x)
+
+
+def _inputs(ensemble: Ensemble, x: Tensor, name: str) -> Tensor:
+    if not isinstance(x, Tensor) or not x.dtype.is_floating_point:
+        raise TypeError(
+            f"{name} must be a floating tensor, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}"
+        )
+    if x.ndim != 2 or x.shape[1] != ensemble.widths[0]:
+        raise ValueError(f"{name} must have shape (N, n_0) = (N, {ensemble.widths[0]}), got {tuple(x.shape)}")
+    if not torch.isfinite(x).all():
+        raise ValueError(f"{name} must have finite entries, got NaN or infinity")
+    return x
+
+
+def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return norms and unit vectors; a zero vector stays one."""
+    norm = torch.linalg.vector_norm(x, dim=-1)
+    return norm, torch.where(norm.unsqueeze(-1) > 0, x / norm.unsqueeze(-1), 0)
+
+
+def _angles(x: Tensor, y: Tensor) -> Tensor:
+    """Angles between the rows of two matrices of unit vectors, accurate near 0 and pi as well."""
+    cos = x @ y.mT
+    theta = cos.clamp(-1, 1).acos_()
+    near = (cos.abs() > 1 - _NEAR).nonzero()
+    for i, j in (pairs.unbind(-1) for pairs in near.split(1024)):
+        theta[i, j] = arccos.between(x[i], y[j])
+    return theta
+
+
+def _geometry(ensemble: Ensemble, theta: Tensor) -> Kernels:
+    """Kernels of unit inputs at the given angles."""  # N3
+    a = ensemble.negative_slope
+    eta = (1 + a**2) / 2
+    power = [s**2 * r for s, r in zip(ensemble.spectral_norms, ensemble.stable_ranks, strict=True)]
+    growth = math.fsum(math.log(eta * c / n) for c, n in zip(power, ensemble.widths, strict=False))
+    output = growth + math.log(ensemble.readout_norm**2 / ensemble.widths[-1])  # of E f^2
+    tangent = torch.zeros_like(theta)
+    for (m, n), c in zip(ensemble.shapes, power, strict=True):
+        tangent += _exp(output + math.log(n * m / c)) * theta.cos()  # N1: E f^2 over the mean squared weight
+        tangent *= arccos.kappa0(theta, a) / eta
+        theta = arccos.next_angle(theta, a)
+    feature = _exp(growth) * theta.cos()
+    return Kernels(feature, tangent + feature)
+
+
+def _exp(value: float) -> float:
+    """Exponential that overflows to infinity, as a tensor's does."""
+    return math.exp(value) if value < 709 else math.inf

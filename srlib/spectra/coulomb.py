@@ -1,0 +1,162 @@
+"""The limiting spectrum of a Gaussian matrix held at its stable rank: a Coulomb gas between two walls (M4)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from srlib import _validation
+from srlib.spectra.deterministic import two_level
+from srlib.spectra.law import layer, repeat
+
+__all__ = ["coulomb_gas", "density", "quartic"]
+
+#: Cells in the angle of the support over which the density is summed up for its quantiles.
+CELLS = 8192
+
+
+def coulomb_gas(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None) -> Tensor:
+    r"""Deterministic: the quantiles of the limiting density of :func:`srlib.spectra.coulomb.density`.
+
+    .. math:: \int_0^{\sigma_i^2} g(\lambda)\,d\lambda = 1 - \frac{i - 3/2}{k - 1}, \quad i = 2, \dots, k, \qquad
+              \int \lambda\, g(\lambda)\,d\lambda = \frac{r - 1}{k - 1} ,
+
+    then all :math:`\sigma_i^2` drawn a little towards 0 or 1 to hit the stable rank. Any shape; the density is that of
+    the aspect :math:`\max(m, n) / \min(m, n)`.
+
+    Arguments, result and errors are those of :class:`Law`.
+
+    Examples
+    --------
+    >>> coulomb_gas((5, 5), 3)  # the arcsine law
+    tensor([1.0000, 0.9808, 0.8315, 0.5556, 0.1951])
+    """
+    k, r = layer(shape, stable_rank)
+    if k <= 2 or r in (1, k):
+        return two_level(shape, r, batch=batch, dtype=dtype, device=device)  # the only spectrum
+    tail = _quantiles((r - 1) / (k - 1), max(shape) / k, k - 1)
+    missing = r - 1 - tail.sum()
+    if missing > 0:
+        tail = tail + (1 - tail) * missing / (1 - tail).sum()
+    tail = tail * ((r - 1) / tail.sum())
+    return repeat(torch.cat([torch.ones(1, dtype=torch.float64), tail.clamp(max=1)]).sqrt(), batch, dtype, device)
+
+
+def density(rho: float, lam: Tensor, aspect: float = 1.0) -> Tensor:
+    r"""Limiting density of the squared relative singular values :math:`\lambda = \sigma^2` on [0, 1].
+
+    With :math:`\alpha = \max(m, n) / \min(m, n) - 1` and up to the stable rank of a free Gaussian matrix, a
+    Marchenko-Pastur law of mean :math:`\rho`; above it, pressed against the wall at 1,
+
+    .. math:: g(\lambda) = \frac1\pi \Bigl(\frac A\lambda + B\Bigr) \sqrt{\frac{\lambda - a}{1 - \lambda}}
+              \quad\text{on } [a, 1], \qquad A \sqrt a = \frac\alpha2 ,
+
+    :math:`A` and :math:`B` such that the mass is 1 and the mean :math:`\rho`. For square matrices either
+    :math:`a = 0` (pushed, :math:`\rho \le 3/4`) or :math:`A = 0` (squeezed).
+
+    Parameters
+    ----------
+    rho
+        Stable rank relative to its maximum, :math:`r / k`, in (0, 1).
+    lam
+        Points, any shape; the density is 0 outside its support.
+    aspect
+        Longer over shorter side of the matrix, at least 1.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of ``lam``, in float64.
+
+    Raises
+    ------
+    TypeError
+        If ``rho`` or ``aspect`` is not a number.
+    ValueError
+        If ``rho`` lies outside (0, 1) or ``aspect`` below 1.
+
+    References
+    ----------
+    :cite:t:`vivo2007large`, where the same wall pushes a Wishart matrix without a constraint on its trace.
+
+    Examples
+    --------
+    >>> density(0.5, torch.tensor([0.5, 1.5]))  # arcsine law
+    tensor([0.6366, 0.0000], dtype=torch.float64)
+    """
+    A, B, a, end, wall = _gas(rho, aspect)
+    lam = torch.as_tensor(lam, dtype=torch.float64)
+    x = torch.where((lam > a) & (lam < end), lam, math.nan)
+    root = ((x - a) / (end - x)).sqrt() if wall else ((x - a) * (end - x)).sqrt()
+    return ((A / x + B) * root / math.pi).nan_to_num(0.0)  # M4
+
+
+def quartic(rho: float, aspect: float = 1.0) -> float:
+    r"""Limit of the quartic trace per singular value.
+
+    .. math:: \frac qk \to \int \lambda^2 g(\lambda)\,d\lambda
+              = \begin{cases} 2\rho^2 & \rho \le \frac14, \\ \rho - \frac18 & \frac14 \le \rho \le \frac34, \\
+              \rho^2 + (1 - \rho)^2 & \rho \ge \frac34 \end{cases}
+
+    for square matrices; for other shapes the same integral of :func:`density`, also in closed form.
+
+    Parameters
+    ----------
+    rho, aspect
+        As for :func:`density`.
+
+    Returns
+    -------
+    float
+        In :math:`[\rho^2, \rho]`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`density`.
+
+    Examples
+    --------
+    >>> [quartic(rho) for rho in (0.25, 0.5, 0.75)]
+    [0.125, 0.375, 0.625]
+    """
+    A, B, a, _, wall = _gas(rho, aspect)
+    if not wall:
+        return rho**2 * (1 + 1 / aspect)
+    first = (1 - a) * (3 + a) / 8
+    second = (1 - a) * (a**2 / 2 + 3 * a * (1 - a) / 4 + 5 * (1 - a) ** 2 / 16)
+    return A * first + B * second
+
+
+def _gas(rho: float, aspect: float) -> tuple[float, float, float, float, bool]:
+    """Return A, B, the ends of the support, and whether the upper one is the wall at 1."""
+    rho, aspect = _validation.number(rho, "rho"), _validation.number(aspect, "aspect")
+    if not 0 < rho < 1:
+        raise ValueError(f"rho must lie in (0, 1), got {rho}")
+    if aspect < 1:
+        raise ValueError(f"aspect must be at least 1, got {aspect}")
+    alpha, root = aspect - 1, math.sqrt(aspect)
+    if rho * (1 + root) ** 2 <= aspect:  # condensed: Marchenko-Pastur, clear of the wall
+        return aspect / (2 * rho), 0.0, rho * (1 - 1 / root) ** 2, rho * (1 + 1 / root) ** 2, False
+    if alpha == 0:
+        w, A = (math.sqrt(4 * rho - 3), 0.0) if rho > 3 / 4 else (0.0, 3 - 4 * rho)
+    else:
+        low, high = (root - 1) / (root + 1), 1.0
+        while low < (w := (low + high) / 2) < high:  # the mean increases with w, the root of a
+            A = alpha / (2 * w)
+            mean = A * (1 - w**2) / 2 + (1 - A * (1 - w)) * (3 + w**2) / 4
+            low, high = (low, w) if mean > rho else (w, high)
+        A = alpha / (2 * w)
+    return A, 2 * (1 - A * (1 - w)) / (1 - w**2), w**2, 1.0, True
+
+
+def _quantiles(rho: float, aspect: float, count: int) -> Tensor:
+    """Return the midpoint quantiles in descending order; the angle theta absorbs the edges of the support."""
+    *_, a, end, _ = _gas(rho, aspect)
+    theta = (torch.arange(CELLS, dtype=torch.float64) + 0.5) * (math.pi / 2 / CELLS)
+    mass = density(rho, a + (end - a) * theta.sin().square(), aspect) * (2 * theta).sin()
+    mass = torch.cat([torch.zeros(1, dtype=torch.float64), mass.cumsum(0)])
+    levels = mass[-1] * (1 - (torch.arange(count, dtype=torch.float64) + 0.5) / count)
+    cell = torch.searchsorted(mass, levels).clamp(1, CELLS)
+    inside = (levels - mass[cell - 1]) / (mass[cell] - mass[cell - 1])
+    return a + (end - a) * ((cell - 1 + inside) * (math.pi / 2 / CELLS)).sin().square()

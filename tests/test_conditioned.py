@@ -1,0 +1,239 @@
+"""The Gaussian matrix conditioned on its stable rank (M3) and its limit (M4)."""
+
+import math
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, stats
+
+from srlib import spectra
+from srlib.rank import quartic_range
+from srlib.spectra import conditioned, conditioned_gaussian, coulomb, coulomb_gas
+
+LAWS = [conditioned_gaussian, coulomb_gas]
+ASPECTS = [1.0, 1.01, 2.0, 9.0]
+RHOS = [0.02, 0.25, 0.4, 0.5, 0.75, 0.8, 0.98]
+
+every_law = pytest.mark.parametrize("law", LAWS)
+
+
+def draw(law, shape, r, *, seed=0, dtype=torch.float64, **options):
+    return law(shape, r, generator=torch.Generator().manual_seed(seed), dtype=dtype, **options)
+
+
+def rejection(shape, r, count, generator, width=0.02):
+    """Squared relative singular values of Gaussian matrices whose stable rank happens to lie near r."""
+    W = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
+    lam = torch.linalg.eigvalsh(W @ W.mT if shape[0] <= shape[1] else W.mT @ W).flip(-1)
+    lam = lam / lam[:, :1]
+    return lam[(lam.sum(-1) - r).abs() < width]
+
+
+def three_values(d, r, *, power=None, wall=1, vandermonde=1):
+    """Distribution function of the smaller of two squares that sum to T = r - 1, by quadrature (M3 for k = 3)."""
+    T, power = r - 1, (d - 1) / 2 if power is None else power
+    low, high = (math.asin(math.sqrt(x / T)) for x in (max(0.0, T - 1), T / 2))  # x = T sin^2, y = T cos^2
+    phi = np.linspace(low, high, 20_001)
+    x, y = T * np.sin(phi) ** 2, T * np.cos(phi) ** 2
+    xy = np.maximum(x * y, 1e-300)
+    mass = xy ** (power + 1 / 2) * ((1 - x) * (1 - y)) ** wall * np.abs(x - y) ** vandermonde
+    distribution = integrate.cumulative_trapezoid(mass, phi, initial=0)
+    return lambda value: np.interp(value, x, distribution / distribution[-1])
+
+
+@every_law
+@given(
+    m=st.integers(1, 12),
+    n=st.integers(1, 12),
+    position=st.sampled_from([0.0, 1.0]) | st.floats(0, 1),
+    seed=st.integers(0, 9),
+)
+def test_relative_singular_values_of_the_given_stable_rank(law, m, n, position, seed):
+    k = min(m, n)
+    r = 1 + position * (k - 1)
+    with patch.object(conditioned, "SWEEPS", 8):
+        sigma = draw(law, (m, n), r, seed=seed, batch=2)
+    assert sigma.shape == (2, k)
+    assert (sigma[:, 0] == 1).all()
+    assert (sigma.diff() <= 0).all()
+    assert (sigma >= 0).all()
+    torch.testing.assert_close(sigma.square().sum(-1), torch.full((2,), r, dtype=sigma.dtype), rtol=1e-13, atol=0)
+    low, high = quartic_range(r, k)  # S1
+    quartic = sigma.pow(4).sum(-1)
+    assert ((quartic >= low * (1 - 1e-12)) & (quartic <= high * (1 + 1e-12))).all()
+
+
+@every_law
+@pytest.mark.parametrize("k", [1, 2, 3, 64])
+def test_ends_of_the_range(law, k):
+    assert draw(law, (k, k + 2), 1).tolist() == [1.0] + [0.0] * (k - 1)
+    assert draw(law, (k, k + 2), k).tolist() == [1.0] * k
+
+
+@every_law
+@pytest.mark.parametrize("gap", [1e-3, 1e-9, 1e-15])
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (10, 10), (10, 25)])
+def test_close_to_the_ends_of_the_range(law, shape, gap):
+    for r in (1 + gap, min(shape) - gap):
+        sigma = draw(law, shape, r)
+        assert sigma.max() == 1
+        assert sigma.square().sum().item() == pytest.approx(r, rel=1e-14)
+
+
+@every_law
+@pytest.mark.parametrize("batch", [(), 3, (2, 3), 0, (2, 0)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_batch_and_dtype(law, batch, dtype):
+    leading = (batch,) if isinstance(batch, int) else batch
+    sigma = draw(law, (5, 8), 2.5, batch=batch, dtype=dtype)
+    assert sigma.shape == (*leading, 5)
+    assert sigma.dtype == dtype
+    assert torch.equal(sigma, draw(law, (5, 8), 2.5, batch=batch).to(dtype))
+    if law is conditioned_gaussian and sigma.numel() > 5:
+        assert len(draw(law, (5, 8), 2.5, batch=batch).reshape(-1, 5).unique(dim=0)) == math.prod(leading)
+
+
+def test_only_the_generator_draws(generator):
+    coulomb_gas((6, 6), 2.5, generator=generator)
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
+    before = torch.get_rng_state()
+    first, same, other = (draw(conditioned_gaussian, (6, 6), 2.5, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.isclose(first[1:], other[1:]).any()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("m", "n"), [(5, 9), (9, 5)])
+def test_transposing_does_not_matter(m, n):
+    for law in LAWS:
+        assert torch.equal(draw(law, (m, n), 2.5), draw(law, (n, m), 2.5))
+
+
+@pytest.mark.parametrize("n", [3, 4, 9])
+@pytest.mark.parametrize("r", [1.3, 1.9, 2.6])
+def test_three_values_against_quadrature(n, r):  # M3
+    d = n - 3
+    smaller = draw(conditioned_gaussian, (n, 3), r, batch=8_000)[:, -1].square().numpy()
+    assert stats.kstest(smaller, three_values(d, r)).pvalue > 1e-4
+    wrong = [{"vandermonde": 0}, {"vandermonde": 2}]
+    for other in [*wrong, {"power": d / 2} if r < 1.5 else {"wall": 0}]:  # where each leaves its mark
+        assert stats.kstest(smaller, three_values(d, r, **other)).pvalue < 1e-6
+
+
+@pytest.mark.parametrize(("shape", "r"), [((4, 4), 1.7), ((4, 6), 2.2)])
+def test_conditioned_gaussian_against_rejection(shape, r, generator):  # M3
+    accepted = rejection(shape, r, 150_000, generator)
+    walk = draw(conditioned_gaussian, shape, r, batch=10_000).square()
+    sphere = draw(spectra.uniform_sphere, shape, r, batch=10_000).square()
+    for i in (1, 2, 3):
+        assert stats.ks_2samp(walk[:, i], accepted[:, i]).pvalue > 1e-4
+        assert stats.ks_2samp(sphere[:, i], accepted[:, i]).pvalue < 1e-10
+
+
+def test_every_chain_of_a_batch_is_a_replicate_of_its_own():
+    quartic = draw(conditioned_gaussian, (12, 12), 5, batch=4_000).pow(4).sum(-1)
+    deviation = (quartic - quartic.mean()) / quartic.std()
+    assert abs((deviation[1:] * deviation[:-1]).mean()) < 5 / math.sqrt(4_000)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (8, 40)])
+def test_the_walk_forgets_its_start(shape):
+    def quartic(sweeps, seed):
+        with patch.object(conditioned, "SWEEPS", sweeps):
+            return draw(conditioned_gaussian, shape, 4, batch=6_000, seed=seed).pow(4).sum(-1)
+
+    library, longer, short = quartic(conditioned.SWEEPS, 0), quartic(2 * conditioned.SWEEPS, 1), quartic(4, 2)
+    assert stats.ks_2samp(library, longer).pvalue > 1e-4
+    assert stats.ks_2samp(short, longer).pvalue < 1e-10
+
+
+@pytest.mark.parametrize("k", [4, 24])
+def test_mean_quartic_trace(k):
+    average = draw(conditioned_gaussian, (k, k), k / 3, batch=4_000, seed=3).pow(4).sum(-1).mean().item()
+    assert spectra.mean_quartic_trace(conditioned_gaussian, (k, k), k / 3) == pytest.approx(average, rel=6e-3)
+
+
+@pytest.mark.parametrize("aspect", ASPECTS)
+@pytest.mark.parametrize("rho", RHOS)
+def test_moments_of_the_density(rho, aspect):  # M4
+    *_, a, end, _ = coulomb._gas(rho, aspect)
+    theta = (np.arange(100_000) + 0.5) * math.pi / 200_000
+    lam = a + (end - a) * np.sin(theta) ** 2
+    mass = coulomb.density(rho, torch.from_numpy(lam), aspect).numpy() * (end - a) * np.sin(2 * theta)
+    assert (mass >= 0).all()
+    moments = [(mass * lam**power).mean() * math.pi / 2 for power in (0, 1, 2)]
+    assert moments == pytest.approx([1, rho, coulomb.quartic(rho, aspect)], rel=1e-6)
+
+
+def test_the_three_phases_of_square_matrices():  # M4, written out
+    lam = torch.linspace(0.013, 0.987, 50, dtype=torch.float64)
+    rho = 0.2
+    bulk = ((4 * rho - lam).clamp(min=0) / lam).sqrt() / (2 * math.pi * rho)
+    torch.testing.assert_close(coulomb.density(rho, lam), bulk)
+    rho = 0.6
+    pushed = (6 - 8 * rho - 8 * (1 - 2 * rho) * lam) / (2 * math.pi * (lam * (1 - lam)).sqrt())
+    torch.testing.assert_close(coulomb.density(rho, lam), pushed)
+    rho = 0.9
+    beta = 4 * rho - 3
+    squeezed = 2 / (math.pi * (1 - beta)) * ((lam - beta).clamp(min=0) / (1 - lam)).sqrt()
+    torch.testing.assert_close(coulomb.density(rho, lam), squeezed)
+    assert coulomb.quartic(rho) == pytest.approx(beta**2 + 1.5 * beta * (1 - beta) + 0.625 * (1 - beta) ** 2)
+
+
+@given(rho=st.floats(0.001, 0.999))
+def test_square_gas_mirrors(rho):
+    lam = torch.linspace(0.05, 0.95, 7, dtype=torch.float64)
+    mirrored = coulomb.density(1 - rho, 1 - lam)
+    torch.testing.assert_close(coulomb.density(rho, lam), mirrored, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("aspect", ASPECTS)
+@pytest.mark.parametrize("rho", RHOS)
+def test_quantiles_follow_the_density(rho, aspect):
+    k = 1_000
+    tail = draw(coulomb_gas, (k + 1, round(aspect * (k + 1))), 1 + rho * k)[1:].square()
+    assert tail.square().mean().item() == pytest.approx(coulomb.quartic(rho, aspect), rel=2e-3)
+
+
+@pytest.mark.parametrize("rho", [0.1, 0.5, 0.9])
+def test_wide_conditioned_matrices_follow_the_density(rho):  # M4
+    k = 48
+    tail = draw(conditioned_gaussian, (k + 1, k + 1), 1 + rho * k, batch=100)[:, 1:].square()
+    average = tail.square().mean().item()
+    assert average == pytest.approx(coulomb.quartic(rho), rel=0.015)
+    for other in {0.1, 0.5, 0.9} - {rho}:
+        assert average != pytest.approx(coulomb.quartic(other), rel=0.3)
+
+
+@every_law
+@pytest.mark.parametrize(
+    ("error", "message", "shape", "r", "options"),
+    [
+        (ValueError, "stable_rank must lie in [1, min(m, n)] = [1, 3], got 0.5", (4, 3), 0.5, {}),
+        (ValueError, "stable_rank must lie in [1, min(m, n)] = [1, 3], got nan", (4, 3), math.nan, {}),
+        (TypeError, "stable_rank must be a real number, got '2'", (4, 3), "2", {}),
+        (ValueError, "number of columns must be at least 1, got 0", (4, 0), 1, {}),
+        (ValueError, "at least 0, got -1", (4, 3), 2, {"batch": -1}),
+        (TypeError, "got torch.int32", (4, 3), 2, {"dtype": torch.int32}),
+    ],
+)
+def test_bad_input(rejects, law, error, message, shape, r, options):
+    rejects(error, message, lambda g: law(shape, r, generator=g, **options))
+
+
+@pytest.mark.parametrize(
+    ("rho", "aspect", "message"),
+    [
+        (0, 1, "rho must lie in (0, 1), got 0.0"),
+        (1.5, 1, "rho must lie in (0, 1), got 1.5"),
+        (math.nan, 1, "rho must be finite, got nan"),
+        (0.5, 0.5, "aspect must be at least 1, got 0.5"),
+    ],
+)
+def test_bad_density(rejects, rho, aspect, message):
+    rejects(ValueError, message, lambda g: coulomb.density(rho, torch.ones(1), aspect))
+    rejects(ValueError, message, lambda g: coulomb.quartic(rho, aspect))
