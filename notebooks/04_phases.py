@@ -47,7 +47,7 @@ def at(rho, k):  # the stable rank at which the tail of k singular values has me
 
 # %% tags=["parameters"]
 seed = 4  # of every random number in this notebook
-spectra_small = 40_000  # spectra for each comparison at three singular values
+spectra_small = 48_000  # spectra for each comparison at three singular values
 matrices = 800_000  # Gaussian matrices for rejection, per shape
 spectra_loop = 16_000  # spectra for each shape of the loop equation
 spectra_limit = 400  # pairs of spectra for each stable rank of the large-width limit

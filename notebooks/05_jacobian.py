@@ -42,14 +42,14 @@ torch.set_default_dtype(torch.float64)  # everything that is compared is in doub
 
 # %% tags=["parameters"]
 seed = 1  # of every draw; each section adds an offset of its own
-networks_signs = 120_000  # networks for the products of signs
-networks_norms = 40_000  # networks for signs against norms, and for independent coins
+networks_signs = 170_000  # networks for the products of signs
+networks_norms = 44_000  # networks for signs against norms, and for independent coins
 networks_growth = 45_000  # networks for each case of typical growth
-networks_narrow = 160_000  # networks of the narrow case, of which many die
-networks_deep = 16_000  # networks of the deep random walk
-frames = 100_000  # pairs of vectors for each width of the arc-cosine kernel
+networks_narrow = 340_000  # networks of the narrow case, of which many die
+networks_deep = 24_000  # networks of the deep random walk
+frames = 120_000  # pairs of vectors for each width of the arc-cosine kernel
 matrices = 3_000  # matrices for each law of the overlaps
-networks_gradient = 24_000  # networks for each case of the gradients
+networks_gradient = 40_000  # networks for each case of the gradients
 
 
 # %%

@@ -32,7 +32,7 @@ torch.set_default_dtype(torch.float64)  # everything that is compared is in doub
 
 # %% tags=["parameters"]
 seed = 1  # of every draw; each section adds an offset of its own
-networks_reference = 36_000  # networks a law of the strongly fluctuating reference case
+networks_reference = 84_000  # networks a law of the strongly fluctuating reference case
 networks_mild = 14_000  # networks a law of the mildly fluctuating case
 networks_gaussian = 16_000  # independent Gaussian networks
 networks_collapse = 1_500  # networks for each group of points of the collapse

@@ -115,6 +115,7 @@ def execute(
                 progress_bar=bar,
                 start_timeout=120,
                 config=Config({"KernelManager": transport}),
+                extra_arguments=["--IPKernelApp.log_level=50"],  # the interrupt at shutdown is no error of ours
             )
     except NoSuchKernel as error:
         raise ProjectError(
