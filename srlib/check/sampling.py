@@ -80,7 +80,7 @@ def sampled(
     --------
     >>> x = np.random.default_rng(0).exponential(size=100_000)
     >>> sampled("F1.demo", "mean of an exponential", x, 1.0, wrong={"2 % off": 1.02})
-    F1.demo pass | mean of an exponential | notices 2.1 % | rejects 2 % off
+    F1.demo pass | mean of an exponential | notices 2.2 % | rejects 2 % off
     """
     prediction = array(prediction)
     if scale is None and (prediction == 0).any():
