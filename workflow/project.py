@@ -1,5 +1,6 @@
 """What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale."""
 
+import ast
 import hashlib
 import re
 import sys
@@ -81,4 +82,16 @@ def digest(*files: str | Path) -> str:
     for file in files:
         content = (ROOT / file).read_bytes()
         total.update(f"{file} {len(content)}\n".encode() + content)
+    return total.hexdigest()
+
+
+def code_digest(*files: str | Path) -> str:
+    """Return a hash of what Python files do, whatever their docstrings and comments say."""
+    total = hashlib.sha256()
+    for file in files:
+        tree = ast.parse((ROOT / file).read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        total.update(f"{file}\n{ast.dump(tree)}\n".encode())
     return total.hexdigest()

@@ -1,0 +1,115 @@
+"""The tables of the initialization sweep: gather its cells, then keep them or hold them to the published ones."""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import statistics
+from pathlib import Path
+
+from project import BUILD, ROOT, code_digest, run
+from sweep import BLOCK, PROFILES, SOURCES, profile, write
+
+TABLES = ROOT / "notebooks/data/initialization"
+
+
+def gather(name: str, folder: Path, output: Path) -> None:
+    """Gather all cells of a profile into runs.csv, curves.csv and provenance.json."""
+    import torch
+
+    results = [json.loads((folder / f"{cell.id}.json").read_text()) for cell in profile(name).cells]
+    runs, curves = [], []
+    for result in results:
+        design = {key: value for key, value in result["cell"].items() if key != "id"}
+        for entry in result["runs"]:
+            curve = entry.pop("curve", None)
+            runs.append(design | {"chosen": int(entry["rate"] == result["rate"])} | entry)
+            if curve is not None and entry["phase"] == "evaluation":
+                curves.append((result["cell"]["id"], curve))
+    medians = {}
+    for id, curve in curves:
+        medians.setdefault(id, []).append(curve)
+    output.mkdir(parents=True, exist_ok=True)
+    write_table(output / "runs.csv", runs)
+    write_table(
+        output / "curves.csv",
+        [
+            {"id": id, "step": (k + 1) * BLOCK} | dict(zip(("low", "median", "high"), quartiles(values), strict=True))
+            for id, group in medians.items()
+            for k, values in enumerate(zip(*group, strict=True))
+        ],
+    )
+    provenance = {
+        "command": f"make sweep PROFILE={name}",
+        "sources": code_digest(*SOURCES),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "devices": sorted({result["device"] for result in results}),
+        "core_minutes": round(sum(result["seconds"] for result in results) / 60),
+        "cells": len(results),
+        "networks": len(runs),
+        "diverged": sum(row["diverged_at"] is not None for row in runs),
+    }
+    write(output / "provenance.json", json.dumps(provenance, indent=2) + "\n")
+
+
+def quartiles(values: tuple[float, ...]) -> list[float]:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return [low, middle, high]
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    def text(value):
+        return f"{value:.4g}" if isinstance(value, float) else value
+
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: text(value) for key, value in row.items()} for row in rows)
+    scratch.replace(path)
+
+
+def accept(name: str) -> None:
+    """Make a profile's tables the committed ones (the published one), or hold them to those (any other)."""
+    folder = BUILD / "sweep" / name / "tables"
+    if name == "published":
+        TABLES.mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.iterdir()):
+            write(TABLES / path.name, path.read_text())
+        print(f"the tables are in {TABLES.relative_to(ROOT)}; `make book` redraws what depends on them")
+        return
+    print(f"{'cell':44} {'here':>8} {'published':>10}   (median loss at {profile(name).steps} steps)")
+    here, there = final_losses(folder / "curves.csv"), final_losses(TABLES / "curves.csv", profile(name).steps)
+    for id, loss in sorted(here.items(), key=lambda item: item[1]):
+        print(f"{id:44} {loss:8.3f} {there.get(id, float('nan')):10.3f}")
+
+
+def final_losses(path: Path, step: int | None = None) -> dict[str, float]:
+    """Return each cell's median loss at a step, the last one when omitted."""
+    if not path.is_file():
+        return {}
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if step is None or int(row["step"]) <= step]
+    return {row["id"]: float(row["median"]) for row in rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    jobs = parser.add_subparsers(dest="job", required=True)
+    table = jobs.add_parser("gather", help="gather the cells of a profile")
+    table.add_argument("profile", choices=PROFILES)
+    table.add_argument("folder", type=Path, help="folder of the cells' results")
+    table.add_argument("output", type=Path, help="folder for the tables")
+    keep = jobs.add_parser("accept", help="keep the published tables, or hold a smaller profile to them")
+    keep.add_argument("profile", choices=PROFILES)
+    arguments = parser.parse_args()
+    if arguments.job == "gather":
+        gather(arguments.profile, arguments.folder, arguments.output)
+    else:
+        accept(arguments.profile)
+
+
+if __name__ == "__main__":
+    run(main)
