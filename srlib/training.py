@@ -196,9 +196,11 @@ def adam(gradient: Tensor, state: dict, step: int) -> Tensor:
     >>> adam(torch.tensor([2.0, -0.5]), {}, 1)
     tensor([ 1., -1.])
     """
-    mean = state["mean"] = torch.lerp(state.get("mean", torch.zeros_like(gradient)), gradient, 0.1)
-    square = state["square"] = torch.lerp(state.get("square", torch.zeros_like(gradient)), gradient.square(), 0.001)
-    return mean / (1 - 0.9**step) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+    if not state:
+        state |= {"mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
+    mean = state["mean"].lerp_(gradient, 0.1)
+    square = state["square"].mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+    return mean / square.div(1 - 0.999**step).sqrt_().add_(1e-8).mul_(1 - 0.9**step)
 
 
 class Training(NamedTuple):
@@ -357,7 +359,7 @@ def fit(
         gradients = torch.autograd.grad(each_loss.sum(), leaves)
         with torch.no_grad():
             for p, gradient, state in zip(parameters, gradients, states, strict=True):
-                p -= rates.view(-1, *[1] * (p.ndim - 1)) * optimizer(gradient, state, step + 1)
+                p.addcmul_(rates.view(-1, *[1] * (p.ndim - 1)), optimizer(gradient, state, step + 1), value=-1)
 
     trained = _rebuild(networks, parameters)
     if callback is not None:

@@ -10,7 +10,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
@@ -37,7 +37,7 @@ class Cell:
 
     method: str  # pytorch, he, xavier, orthogonal, or a law of srlib.spectra
     scale: str  # own; for a law: matched (forward variance kept) or fixed (spectral norm)
-    ratio: float | None  # stable rank over width, for a law
+    ratio: float | None  # stable rank over width, for a law; nothing for the map, whose cells hold all ratios
     depth: int  # hidden layers
     width: int = 128
     optimizer: str = "sgd"
@@ -45,11 +45,14 @@ class Cell:
 
     @property
     def id(self) -> str:
-        ratio = [] if self.ratio is None else [self.scale, f"{self.ratio:g}"]
-        return "-".join(
-            [self.method, *ratio, f"d{self.depth}", f"w{self.width}", self.optimizer]
-            + (["map"] if self.study == "map" else [])
-        )
+        method = [part for part in (self.method, self.scale) if part != "own"]
+        ratio = [] if self.ratio is None else [f"{self.ratio:g}"]
+        study = ["map"] if self.study == "map" else []
+        return "-".join([*method, *ratio, f"d{self.depth}", f"w{self.width}", self.optimizer, *study])
+
+    @property
+    def ratios(self) -> tuple[float | None, ...]:
+        return MAP_RATIOS[self.scale] if self.study == "map" else (self.ratio,)
 
 
 @dataclass(frozen=True)
@@ -67,33 +70,32 @@ class Profile:
 # Learning rates a factor of 2 apart, the same for every method; the published run says where an end was chosen.
 RATES = {"sgd": [0.004 * 2**k for k in range(7)], "adam": [1.2e-4 * 2**k for k in range(6)]}
 MAP_RATES, MAP_SEEDS = [0.016, 0.064, 0.256], 3
+MAP_RATIOS = {
+    "fixed": (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0),
+    "matched": (0.008, 0.016, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0),
+}
 
 
 def published() -> Profile:
     standard = [(name, "own", None) for name in ("pytorch", "he", "xavier", "orthogonal")]
     fixed = [("two_level", "fixed", ratio) for ratio in (0.25, 0.5, 0.75, 0.9)]
     matched = [
-        *(("two_level", "matched", ratio) for ratio in (0.02, 0.05, 0.1, 0.25, 0.5, 0.75)),
-        *(("projector", "matched", ratio) for ratio in (0.1, 0.25, 0.5, 0.8)),
-        *(("coulomb_gas", "matched", ratio) for ratio in (0.1, 0.5)),
+        *(("two_level", "matched", ratio) for ratio in (0.02, 0.1, 0.25, 0.5, 0.75)),
+        *(("projector", "matched", ratio) for ratio in (0.1, 0.25, 0.5)),
+        ("coulomb_gas", "matched", 0.5),
     ]
+    adam = [*standard, *fixed[1:3], *(("two_level", "matched", ratio) for ratio in (0.02, 0.1, 0.5))]
     spread = [
-        *(("he", "own", None), ("orthogonal", "own", None)),
-        *(("two_level", "matched", ratio) for ratio in (0.02, 0.1, 0.5)),
-        *(("projector", "matched", ratio) for ratio in (0.1, 0.25)),
+        *(("he", "own", None), ("orthogonal", "own", None), ("projector", "matched", 0.25)),
+        *(("two_level", "matched", ratio) for ratio in (0.02, 0.1)),
     ]
-    adam = [*standard, *fixed[:3], *(("two_level", "matched", ratio) for ratio in (0.02, 0.1, 0.5))]
     cells = [Cell(*method, depth) for depth in (5, 10, 20, 40) for method in (*standard, *fixed, *matched)]
     cells += [Cell(*method, depth, optimizer="adam") for depth in (5, 20) for method in adam]
     cells += [Cell(*method, 20, width) for width in (64, 256) for method in spread]
     cells += [
-        Cell("two_level", scale, ratio, depth, study="map")
-        for depth in (2, 4, 7, 10, 14, 20, 28, 40)
-        for scale, ratios in {
-            "fixed": (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0),
-            "matched": (0.008, 0.016, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0),
-        }.items()
-        for ratio in ratios
+        Cell("two_level", scale, None, depth, study="map")
+        for depth in (2, 4, 7, 10, 15, 20, 30, 40)
+        for scale in MAP_RATIOS
     ]
     return Profile(tuple(cells))
 
@@ -109,12 +111,9 @@ def quick() -> Profile:
 
 def tiny() -> Profile:
     """For tests of the workflow itself."""
-    methods = [
-        ("he", "own", None, "methods"),
-        ("two_level", "matched", 0.5, "methods"),
-        ("two_level", "fixed", 0.5, "map"),
-    ]
-    cells = tuple(Cell(*method, 2, width=16, study=study) for *method, study in methods)
+    size = {"depth": 2, "width": 16}
+    methods = [Cell("he", "own", None, **size), Cell("two_level", "matched", 0.5, **size)]
+    cells = (*methods, Cell("two_level", "fixed", None, study="map", **size))
     return Profile(cells, tuning_seeds=1, seeds=2, tuning_steps=10, steps=20, rates=1)
 
 
@@ -139,7 +138,7 @@ def find(name: str, id: str) -> Cell:
     return found[0]
 
 
-def initialize(cell: Cell, classes: int, seed: int):
+def initialize(cell: Cell, ratio: float | None, seed: int):
     """Return one network as its user would build it: hidden layers by the method, the readout always the same way."""
     import torch
     from torch import nn
@@ -149,7 +148,7 @@ def initialize(cell: Cell, classes: int, seed: int):
     torch.manual_seed(seed)
     widths = [784, *[cell.width] * cell.depth]
     hidden = [nn.Linear(n, m) for n, m in pairwise(widths)]  # PyTorch's own initialization
-    readout = nn.Linear(cell.width, classes)
+    readout = nn.Linear(cell.width, 10)
     nn.init.normal_(readout.weight, std=cell.width**-0.5)
     nn.init.zeros_(readout.bias)
     standard = {
@@ -163,7 +162,7 @@ def initialize(cell: Cell, classes: int, seed: int):
             nn.init.zeros_(layer.bias)
         elif cell.method != "pytorch":
             norm = {"matched": None, "fixed": FIXED_NORM}[cell.scale]
-            init.module_(layer, cell.ratio, law=getattr(spectra, cell.method), spectral_norm=norm)
+            init.module_(layer, ratio, law=getattr(spectra, cell.method), spectral_norm=norm)
     return [*hidden, readout]
 
 
@@ -178,21 +177,23 @@ def train(cell: Cell, size: Profile) -> dict:
     images, labels = data.mnist(dtype=torch.float32)
     images, labels = ((images - images[:TRAINING].mean()) / images[:TRAINING].std()).to(device), labels.to(device)
 
-    def fit(rates: list[float], seeds: list[int], steps: int, phase: str) -> Iterator[dict]:
-        """Train every seed at every rate in one batched pass; yield one record a network."""
-        models = {seed: initialize(cell, 10, seed) for seed in seeds}
-        runs = [(rate, seed) for rate in rates for seed in seeds]
-        layers = range(cell.depth + 1)
+    def fit(rates: list[float], seeds: list[int], steps: int, phase: str) -> list[dict]:
+        """Train every ratio and seed at every rate in one batched pass; return one record a network."""
+        models = {(ratio, seed): initialize(cell, ratio, seed) for ratio in cell.ratios for seed in seeds}
+        runs = [(ratio, rate, seed) for ratio in cell.ratios for rate in rates for seed in seeds]
         stack = [
-            tuple(torch.stack([getattr(models[seed][l], part).data for _, seed in runs]).to(device) for l in layers)
+            tuple(
+                torch.stack([getattr(models[ratio, seed][l], part).data for ratio, _, seed in runs]).to(device)
+                for l in range(cell.depth + 1)
+            )
             for part in ("weight", "bias")
         ]
         trained = training.fit(
             training.Perceptrons(*stack),
             images[:TRAINING],
             labels[:TRAINING],
-            rates=[rate for rate, _ in runs],
-            seeds=[seed for _, seed in runs],
+            rates=[rate for _, rate, _ in runs],
+            seeds=[seed for _, _, seed in runs],
             steps=steps,
             batch_size=BATCH,
             optimizer=getattr(training, cell.optimizer),
@@ -200,8 +201,9 @@ def train(cell: Cell, size: Profile) -> dict:
         with torch.no_grad():
             right = (training.outputs(trained.networks, images).argmax(-1) == labels).double()
         curves = trained.losses.unflatten(1, (-1, BLOCK)).mean(-1).tolist()
-        for (rate, seed), curve, hits, diverged in zip(runs, curves, right, trained.diverged_at.tolist(), strict=True):
-            yield {
+        return [
+            {
+                "ratio": ratio,
                 "phase": phase,
                 "rate": rate,
                 "seed": seed,
@@ -212,21 +214,25 @@ def train(cell: Cell, size: Profile) -> dict:
                 **{f"reached_{limit:g}": first_below(curve, limit) for limit in THRESHOLDS},
                 "curve": curve,
             }
+            for (ratio, rate, seed), curve, hits, diverged in zip(
+                runs, curves, right, trained.diverged_at.tolist(), strict=True
+            )
+        ]
 
     began = time.monotonic()
     if cell.study == "map":
-        runs = list(fit(MAP_RATES, list(range(MAP_SEEDS)), size.tuning_steps, "map"))
-        chosen = best_rate(runs)
+        runs = fit(MAP_RATES, list(range(MAP_SEEDS)), size.tuning_steps, "map")
+        for ratio in cell.ratios:
+            choose([entry for entry in runs if entry["ratio"] == ratio])
     else:
         rates = RATES[cell.optimizer]
         if size.rates is not None:
             middle = (len(rates) - size.rates) // 2
             rates = rates[middle : middle + size.rates]
-        tuning = list(fit(rates, [1_000 + k for k in range(size.tuning_seeds)], size.tuning_steps, "tuning"))
-        chosen = best_rate(tuning)
-        runs = tuning + list(fit([chosen], list(range(size.seeds)), size.steps, "evaluation"))
+        runs = fit(rates, [1_000 + k for k in range(size.tuning_seeds)], size.tuning_steps, "tuning")
+        runs += fit([choose(runs)], list(range(size.seeds)), size.steps, "evaluation")
     seconds = time.monotonic() - began
-    return {"cell": asdict(cell) | {"id": cell.id}, "rate": chosen, "device": device, "seconds": seconds, "runs": runs}
+    return {"cell": asdict(cell) | {"id": cell.id}, "device": device, "seconds": seconds, "runs": runs}
 
 
 def first_below(curve: list[float], limit: float) -> int | None:
@@ -234,23 +240,28 @@ def first_below(curve: list[float], limit: float) -> int | None:
     return next(((k + 1) * BLOCK for k, value in enumerate(curve) if value < limit), None)
 
 
-def best_rate(runs: list[dict]) -> float:
-    """Return the rate of the lowest median final loss; a diverged run counts as infinite."""
-    finals = {rate: [run["loss"] for run in runs if run["rate"] == rate] for rate in {run["rate"] for run in runs}}
-    return min(sorted(finals), key=lambda rate: statistics.median(finals[rate]))
+def choose(runs: list[dict]) -> float:
+    """Return the rate of the lowest median final loss, where a diverged run counts as infinite, and mark its runs."""
+    finals = {
+        rate: [entry["loss"] for entry in runs if entry["rate"] == rate] for rate in {entry["rate"] for entry in runs}
+    }
+    chosen = min(sorted(finals), key=lambda rate: statistics.median(finals[rate]))
+    for entry in runs:
+        entry["chosen"] = int(entry["rate"] == chosen)
+    return chosen
 
 
 def cell_job(name: str, id: str, output: Path) -> None:
     result = train(find(name, id), profile(name))
     for entry in result["runs"]:
-        if entry["phase"] == "tuning":  # only its end is used
+        if entry["phase"] != "evaluation":  # of the others only the end is used
             del entry["curve"]
     write(output, json.dumps(result))
-    finals = [entry["loss"] for entry in result["runs"] if entry["rate"] == result["rate"]]
+    last = [entry["loss"] for entry in result["runs"] if entry["phase"] == result["runs"][-1]["phase"]]
     done = len(list(output.parent.glob("*.json")))
     print(
-        f"{done:4d} of {len(profile(name).cells)}  {id}: rate {result['rate']:g}, "
-        f"median loss {statistics.median(finals):.3f} ({result['seconds']:.0f} s)",
+        f"{done:4d} of {len(profile(name).cells)}  {id}: median loss {statistics.median(last):.3f}, "
+        f"{result['seconds']:.0f} s",
         flush=True,
     )
 

@@ -24,8 +24,8 @@ def gather(name: str, folder: Path, output: Path) -> None:
         design = {key: value for key, value in result["cell"].items() if key != "id"}
         for entry in result["runs"]:
             curve = entry.pop("curve", None)
-            runs.append(design | {"chosen": int(entry["rate"] == result["rate"])} | entry)
-            if curve is not None and entry["phase"] == "evaluation":
+            runs.append(design | {"chosen": 1} | entry)
+            if curve is not None:
                 curves.append((result["cell"]["id"], curve))
     medians = {}
     for id, curve in curves:
