@@ -327,14 +327,13 @@ def fit(
     each = _each_its_own(targets, count, len(x))
 
     parameters = [p.detach().clone() for p in (*networks.weights, *(networks.biases or ()))]
-    start = _rebuild(networks, parameters)
     states: list[dict] = [{} for _ in parameters]
     losses = rates.new_full((count, steps), math.inf)
     first = 0
     key = _fingerprint(parameters, x, targets, rates, steps, loss, optimizer, batch_size, seeds, scale)
     if checkpoint is not None and Path(checkpoint).exists():
         first, parameters, states, losses = _load(checkpoint, key, rates.device)
-    full = outputs(start, x) if scale is not None and batch_size is None else None
+    full = outputs(networks, x) if scale is not None and batch_size is None else None
 
     for step in _bar(range(first, steps), first, steps, progress):
         if checkpoint is not None and step > first and step % _CHECKPOINT == 0:
@@ -352,7 +351,7 @@ def fit(
         f = outputs(_rebuild(networks, leaves), batch)
         if scale is not None:
             with torch.no_grad():
-                f0 = outputs(start, batch) if full is None else full
+                f0 = outputs(networks, batch) if full is None else full
             f = scale[:, None, None] * (f - f0)
         each_loss = loss(f, goal)
         losses[:, step] = each_loss.detach()
