@@ -5,17 +5,19 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 NOTEBOOK ?=
 PARAMETERS ?=
 PORT ?= 8000
+PROFILE ?= published
+EXECUTOR ?= local
 
 BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONHASHSEED := 0
 export JUPYTER_PREFER_ENV_PATH := 1
 # Snakemake's own lock outlives a killed run; this one goes with its process.
-SNAKEMAKE = flock --close _build/.lock $(BIN)/snakemake --snakefile workflow/Snakefile \
+SNAKEMAKE = flock --close _build/.$@.lock $(BIN)/snakemake --snakefile workflow/Snakefile \
 	--jobs $(JOBS) --quiet all --rerun-incomplete --nolock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint serve run compare accept clean distclean
+.PHONY: help setup book test lint serve run compare accept sweep clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +64,12 @@ compare: $(READY) ## which claims and stored outputs a fresh run changed
 
 accept: $(READY) ## make the fresh run the new reference under notebooks/
 	@$(BIN)/python workflow/references.py accept
+
+sweep: $(READY) ## train the initialization sweep, one job a cell: PROFILE=quick takes minutes; EXECUTOR=slurm JOBS=100 a cluster
+	@mkdir -p _build
+	@$(SNAKEMAKE) --executor $(EXECUTOR) --keep-going _build/sweep/$(PROFILE)/tables/provenance.json \
+		|| { echo "make sweep stopped; finished cells are kept, run it again to go on" >&2; exit 1; }
+	@$(BIN)/python workflow/tables.py accept $(PROFILE)
 
 clean: ## remove what was built
 	rm -rf _build .snakemake

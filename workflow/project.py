@@ -70,6 +70,12 @@ def package_files(root: Path = ROOT) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in (root / "srlib").rglob("*.py"))
 
 
+def data_files(name: str, root: Path = ROOT) -> list[str]:
+    """Return the committed tables that a notebook reads, ``notebooks/data/topic/`` for ``NN_topic``."""
+    folder = root / "notebooks" / "data" / name.partition("_")[2]
+    return sorted(str(path.relative_to(root)) for path in folder.rglob("*") if path.is_file())
+
+
 def page_files(root: Path = ROOT) -> list[str]:
     """Return the hand-written files of the book, relative to the checkout."""
     pages = [path for path in (root / "book").rglob("*") if path.is_file() and "__pycache__" not in path.parts]

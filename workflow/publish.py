@@ -25,6 +25,7 @@ def main() -> None:
     generated.mkdir()
     (generated / "environment.md").write_text(environment())
     (generated / "parameters.md").write_text(parameters())
+    shutil.copytree(ROOT / "notebooks" / "data", generated / "data")
     for name, image in figures(EXECUTED / f"{name}.ipynb" for name in notebooks()).items():
         (generated / f"{name}.png").write_bytes(image)
     build()

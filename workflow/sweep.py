@@ -86,12 +86,12 @@ def published() -> Profile:
     ]
     adam = [*standard, *fixed[1:3], *(("two_level", "matched", ratio) for ratio in (0.02, 0.1, 0.5))]
     spread = [
-        *(("he", "own", None), ("orthogonal", "own", None), ("projector", "matched", 0.25)),
-        *(("two_level", "matched", ratio) for ratio in (0.02, 0.1)),
+        *(("he", "own", None), ("orthogonal", "own", None), ("two_level", "matched", 0.02)),
+        *(("two_level", "matched", 0.1), ("projector", "matched", 0.25)),
     ]
     cells = [Cell(*method, depth) for depth in (5, 10, 20, 40) for method in (*standard, *fixed, *matched)]
-    cells += [Cell(*method, depth, optimizer="adam") for depth in (5, 20) for method in adam]
-    cells += [Cell(*method, 20, width) for width in (64, 256) for method in spread]
+    cells += [Cell(*method, depth, optimizer="adam") for depth in (5, 10) for method in adam]
+    cells += [Cell(*method, 20, 64) for method in spread] + [Cell(*method, 20, 256) for method in spread[:3]]
     cells += [
         Cell("two_level", scale, None, depth, study="map")
         for depth in (2, 4, 7, 10, 15, 20, 30, 40)
