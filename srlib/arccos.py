@@ -16,7 +16,8 @@ def between(x: Tensor, y: Tensor) -> Tensor:
     Parameters
     ----------
     x, y
-        Vectors along the last axis; the leading shapes broadcast. The angle with a zero vector is 0.
+        Vectors along the last axis; the leading shapes broadcast. A zero vector is at a right angle to every other one,
+        and at angle 0 to another zero vector.
 
     Returns
     -------

@@ -276,6 +276,7 @@ def fit(
         :math:`\alpha^2`: divide the rates by that.
     callback
         Called with the number of updates made and the current networks, before every update and after the last.
+        Their tensors are updated in place: clone what you keep.
     checkpoint
         File that holds the state every 50 updates. If it exists, training goes on from it, and the result is the
         same as without the interruption.
