@@ -1,0 +1,107 @@
+"""Breakpoints: where along a curve the neurons of a network switch (X1, X3)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from srlib.ensemble import Network
+from srlib.expressivity._networks import chunks, layers
+from srlib.expressivity.curves import Curve
+from srlib.expressivity.pieces import SAME, Switches, begins, in_order, propagate
+from srlib.training import Perceptrons
+
+__all__ = ["Breakpoints", "breakpoints"]
+
+
+@dataclass(frozen=True, eq=False)
+class Breakpoints:
+    """All points of a curve at which a gate of a network changes.
+
+    Parameters
+    ----------
+    layers
+        The switches of every hidden layer.
+    pieces
+        Number of pieces of the curve on which no gate changes, and the network is one affine map, shape ``(batch,)``.
+    """
+
+    layers: tuple[Switches, ...]
+    pieces: Tensor
+
+    @property
+    def counts(self) -> Tensor:
+        """Numbers of switches, shape ``(batch, L)``."""
+        return self._count([layer.network for layer in self.layers])
+
+    @property
+    def crossings(self) -> Tensor:
+        """Numbers of switches where the features before the layer are not zero, shape ``(batch, L)`` (X1)."""
+        return self._count([layer.network[~layer.silent] for layer in self.layers])  # X1 (c)
+
+    def _count(self, networks: list[Tensor]) -> Tensor:
+        return torch.stack([torch.bincount(of, minlength=len(self.pieces)) for of in networks], 1)
+
+
+def breakpoints(networks: Network | Perceptrons, curve: Curve) -> Breakpoints:
+    r"""Find all points of a curve at which a neuron switches, layer by layer and without a grid.
+
+    On a piece of the curve on which no neuron of the layers before changes its gate, the pre-activations are
+
+    .. math:: t A + B \qquad\text{or}\qquad \cos t\, A + \sin t\, B + C
+
+    with known coefficients, so their zeros are known in closed form. They divide the piece; on each part the gates
+    are constant, and the features of the next layer are again of this form. A neuron that touches zero without
+    changing its sign does not switch. Points closer than :math:`10^{-12}` of the parameter interval are one point.
+
+    Parameters
+    ----------
+    networks
+        A batch of networks of any slope, from the random model or trained, with or without biases. Computed in
+        float64.
+    curve
+        From :func:`segment`, :func:`polyline` or :func:`circle`.
+
+    Returns
+    -------
+    Breakpoints
+        Switches of every layer, and the number of pieces.
+
+    Raises
+    ------
+    TypeError
+        If ``networks`` or ``curve`` are of another type, or weights not floating.
+    ValueError
+        If widths do not fit, or weights are not finite.
+
+    References
+    ----------
+    :cite:t:`hanin2019regions` count the pieces of networks along lines.
+
+    Examples
+    --------
+    >>> from srlib import Ensemble
+    >>> from srlib.expressivity import circle
+    >>> network = Ensemble((5, 16, 16, 16), 4).sample(200, generator=torch.Generator().manual_seed(0))
+    >>> e = torch.eye(5)
+    >>> found = breakpoints(network, circle(e[0], e[1]))
+    >>> found.counts.double().mean(0)  # close to 2 n_l = 32 in every layer (X1)
+    tensor([32.0000, 31.9800, 32.0100], dtype=torch.float64)
+    """
+    hidden, slope = layers(networks, curve)
+    parts = []
+    for first, chunk in chunks(hidden, curve):
+        _, *switches = (s for _, s in propagate(chunk, slope, curve))
+        parts.append([s._replace(network=s.network + first) for s in switches])
+    found = tuple(Switches(*map(torch.cat, zip(*layer, strict=True))) for layer in zip(*parts, strict=True))
+    return Breakpoints(found, _count_pieces(found, len(hidden[0][0]), curve))
+
+
+def _count_pieces(layers: tuple[Switches, ...], batch: int, curve: Curve) -> Tensor:
+    network, parameter = (torch.cat(values) for values in zip(*(s[:2] for s in layers), strict=True))
+    order = in_order(network, parameter)
+    network, parameter = network[order], parameter[order]
+    new = begins(network)  # layers may miss the same point by SAME to either side
+    new[1:] |= parameter.diff() > 2 * SAME * (curve.knots[-1] - curve.knots[0])
+    points = torch.bincount(network[new], minlength=batch)
+    return points.clamp(min=1) if curve.closed else points + 1  # X3 (b)
