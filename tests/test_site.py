@@ -90,6 +90,20 @@ def test_every_claim_is_on_the_claims_page_and_beside_its_theorem():
     assert {link for link in beside if link.startswith("claim-")} == {f"claim-{claim['id']}" for claim in claims()}
 
 
+@pytest.mark.parametrize("name", ["book/index.html", "book/claims.html"])
+def test_the_abstracts_claims_stand_with_their_verdicts(name):
+    """Claims A to G in a table, and every statement of the book in it but C1, which is no claim of the abstract."""
+    (table,) = re.findall(r"<table.*?</table>", (SITE / name).read_text(), re.DOTALL)[:1]
+    rows = re.findall(r"<td><p>([A-G])</p></td>(.*?)</tr>", table, re.DOTALL)
+    assert [letter for letter, _ in rows] == list("ABCDEFG")
+    chips = [re.findall(r'href="[^"]*#claims-(\w+)" title="(\d+) of (\d+) checks', row) for _, row in rows]
+    assert all(chips)
+    statements = [claim["statement"] for claim in claims()]
+    assert {label for row in chips for label, _, _ in row} == {label.lower() for label in statements} - {"c1"}
+    for label, hold, count in {chip for row in chips for chip in row}:
+        assert int(hold) == int(count) == statements.count(label.upper())
+
+
 def test_the_site_is_small_enough_to_carry_around():
     assert sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) < 25e6
 

@@ -1,7 +1,8 @@
 """Show the claims, collected from the executed notebooks, beside the theorems and on the Claims page.
 
-``{claims}`F2` `` draws a chip for each claim of theorem F2 that leads to the Claims page; the directive
-``{claims-list}`` is that page: every claim with its theorem, its notebook cell, its numbers and its verdict.
+``{claims}`F2` `` draws a chip for each claim of theorem F2 that leads to the Claims page; ``{verdict}`F2` `` draws one
+chip for all of them together; the directive ``{claims-list}`` is that page: every claim with its theorem, its notebook
+cell, its numbers and its verdict.
 """
 
 import json
@@ -39,6 +40,17 @@ class ClaimChips(SphinxRole):
                 nodes.Text(" "),
             ]
         return [nodes.inline("", "", *chips, classes=["claim-chips"])], []
+
+
+class Verdict(SphinxRole):
+    def run(self):
+        verdicts = [claim["verdict"] for claim in self.env.srlib_claims if claim["statement"] == self.text]
+        worst = "pass" if verdicts and set(verdicts) == {"pass"} else "fail"
+        chip = link(
+            self, _PAGE, f"claims-{self.text.lower()}", f"{_MARKS[worst]} {self.text}", f"claim-chip claim-{worst}"
+        )
+        chip["reftitle"] = f"{verdicts.count('pass')} of {len(verdicts)} checks of {self.text} hold"
+        return [chip], []
 
 
 class ClaimsList(SphinxDirective):
@@ -111,5 +123,6 @@ def describe(claim: dict) -> list[str]:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", load)
     app.add_role("claims", ClaimChips())
+    app.add_role("verdict", Verdict())
     app.add_directive("claims-list", ClaimsList)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
