@@ -27,7 +27,6 @@ import pandas as pd
 import torch
 from IPython.display import display
 from matplotlib import patheffects
-from matplotlib import pyplot as plt
 from matplotlib.ticker import NullLocator
 from myst_nb import glue
 from scipy import optimize, stats
@@ -1221,8 +1220,20 @@ for ax, (scale, panel) in zip(axes, panels.items(), strict=True):
         Z = panel.pivot(index="depth", columns="ratio", values=column)
         options = {"colors": ["#e4572e" if style == "-" else "#d6a2e8"], "linewidths": 2}
         lines = ax.contour(Z, levels=levels, linestyles=style, **options)
-        labels = ax.clabel(lines, fmt=lambda v, form=form: form.format(v), fontsize=9.5)
-        plt.setp(labels, path_effects=[halo], fontweight="bold")
+        for level, curves in zip(lines.levels, lines.allsegs, strict=True):
+            side = (
+                1 if style == "-" else -1
+            )  # label above the upper end, or below the lower
+            x, y = max(np.concatenate(curves), key=lambda point: side * point[1])
+            ax.annotate(
+                form.format(level),
+                (x, y + 0.22 * side),
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                color=options["colors"][0],
+                path_effects=[halo],
+            )
     ax.set(
         xlabel="stable rank over width $r/n$",
         title={"fixed": r"spectral norm $\sqrt{2}$"}.get(scale, "matched scale"),

@@ -397,7 +397,7 @@ for key, value in zip(
 ):
     glue(key, value, display=False)
 
-# %% mystnb={"figure": {"caption": "What stable rank changes is the spread. Left and middle: standard deviation of the number of sign changes on a great circle, relative to its mean, in layers 3 (light) and 6 (dark) of ReLU networks of width 32, for three families of spectra, against stable rank and against participation rank. Right: share of networks of width 16 whose fourth layer has more than a given multiple of the mean number. Both laws have the same mean.", "name": "fig-spread"}, "image": {"alt": "Left and middle, curves that fall with rank, higher in layer 6 than in layer 3. The three families lie far apart against stable rank and closer together against participation rank, projectors highest. Right, a curve for projectors of rank two that starts to fall early and has a long tail, and a steep one for orthogonal layers."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What stable rank changes is the spread. Left and middle: standard deviation of the number of sign changes on a great circle, relative to its mean, in layers 3 (light) and 6 (dark) of ReLU networks of width 32, for three families of spectra, against stable rank and against participation rank. Right: share of networks of width 16 whose fourth layer has more than a given multiple of the mean number. Both laws have the same mean.", "name": "fig-kink-spread"}, "image": {"alt": "Left and middle, curves that fall with rank, higher in layer 6 than in layer 3. The three families lie far apart against stable rank and closer together against participation rank, projectors highest. Right, a curve for projectors of rank two that starts to fall early and has a long tail, and a steep one for orthogonal layers."}} tags=["hide-input"]
 fig, axes = plotting.figure(1, 3, size=(9.6, 3.6))
 axes[1].sharey(axes[0])
 for (name, (r, p, v)), color in zip(spread.items(), plotting.palette(3), strict=True):
@@ -671,7 +671,7 @@ check.empirical(
     seed=seed,
 )
 
-# %% mystnb={"figure": {"caption": "Pieces of networks before and after training. Number of linear pieces on a tour through ten digits, for networks with three ReLU layers of width 64 trained on 1,000 digits, ten for each stable rank at the start. Before training the mean is that of X1 (line) and the spread is largest at low stable rank. Training removes pieces at high stable rank, and narrows the spread at low stable rank.", "name": "fig-training"}, "image": {"alt": "Pairs of clouds of points for six stable ranks. Open points scatter around a horizontal line, widely at stable rank 1.5; filled points, after training, lie below it from stable rank 8 on."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Pieces of networks before and after training. Number of linear pieces on a tour through ten digits, for networks with three ReLU layers of width 64 trained on 1,000 digits, ten for each stable rank at the start. Before training the mean is that of X1 (line) and the spread is largest at low stable rank. Training removes pieces at high stable rank, and narrows the spread at low stable rank.", "name": "fig-pieces-training"}, "image": {"alt": "Pairs of clouds of points for six stable ranks. Open points scatter around a horizontal line, widely at stable rank 1.5; filled points, after training, lie below it from stable rank 8 on."}} tags=["hide-input"]
 fig, ax = plotting.figure(size=(7.2, 3.8))
 ax.axhline(expected, color="0.3", linewidth=1.4, label="mean at the start, X1")
 for v, shift, color, label in zip(

@@ -73,7 +73,7 @@ class GradientFlow:
 
     @property
     def largest_step(self) -> Tensor:
-        r""":math:`2 / \lambda_{\max}`, below which gradient descent is stable: shape ``(...)``, infinite at 0."""
+        r""":math:`2 / \lambda_{\max}`, below which gradient descent is stable, shape ``(...)``; infinite at 0."""
         return 2 / self.eigenvalues[..., -1]
 
     def residuals(

@@ -53,17 +53,17 @@ class CompressionBound(NamedTuple):
 
     @property
     def excess(self) -> Tensor:
-        """What the bound allows the test error above the margin loss: the root of the capacity over m."""
+        """What the bound allows the test error above the margin loss, the root of the capacity over m."""
         return (self.capacity / self.samples).sqrt()
 
     @property
     def value(self) -> Tensor:
-        """The bound on the compressed network's probability of error: margin loss plus excess."""
+        """The bound on the compressed network's probability of error, margin loss plus excess."""
         return self.margin_loss + self.excess
 
     @property
     def vacuous(self) -> Tensor:
-        """Whether the bound is vacuous: at least 1, which every probability satisfies."""
+        """Whether the bound is vacuous, that is at least 1, which every probability satisfies."""
         return self.value >= 1
 
 
