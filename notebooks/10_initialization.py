@@ -54,9 +54,7 @@ networks_fourth = 14_000  # networks for each fourth moment
 resamples = 4_000  # of every bootstrap interval
 confidence = 0.999  # of the intervals of the experiments' claims: twelve runs are few
 threshold = 0.5  # training loss whose first crossing measures speed
-border = (
-    10 * 0.6931
-)  # L log(n/r) at the border of what trains, from the pilot: ten layers of r = n/2
+border = 6.931  # L log(n/r) at the border of what trains: 10 log 2, r = n/2 in the pilot
 
 
 # %% [markdown]
