@@ -79,6 +79,13 @@ def test_every_picture_is_described(name):
         assert not image["src"].startswith("http")
 
 
+@pytest.mark.parametrize("chapter", re.findall(r"file: book/(\S+)\n +sections:", (ROOT / "_toc.yml").read_text()))
+def test_a_chapter_leads_with_a_picture_of_its_notebook(chapter):
+    text = (SITE / "book" / f"{chapter}.html").read_text()
+    assert 0 < text.index('class="lead-caption') < text.index('class="proof ')
+    assert text.index("<img", text.index("<h1")) < text.index('class="lead-caption')
+
+
 def test_every_claim_is_on_the_claims_page_and_beside_its_theorem():
     chapters = [page(name) for name in PAGES if name.startswith("book/") and name != "book/claims.html"]
     beside = {link.split("#")[1] for chapter in chapters for link in chapter.links if "claims.html#" in link}
@@ -105,7 +112,7 @@ def test_the_abstracts_claims_stand_with_their_verdicts(name):
 
 
 def test_the_site_is_small_enough_to_carry_around():
-    assert sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) < 32e6
+    assert sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) < 25e6
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,9 @@ def main() -> None:
     (generated / "environment.md").write_text(environment())
     (generated / "parameters.md").write_text(parameters())
     shutil.copytree(ROOT / "notebooks" / "data", generated / "data")
-    for name, image in figures(EXECUTED / f"{name}.ipynb" for name in notebooks()).items():
+    for name, (image, lead) in figures(EXECUTED / f"{name}.ipynb" for name in notebooks()).items():
         (generated / f"{name}.png").write_bytes(image)
+        (generated / f"{name}.md").write_text(lead)
     build()
 
 
@@ -86,16 +87,21 @@ def parameters() -> str:
     return "\n".join(parts)
 
 
-def figures(paths) -> dict[str, bytes]:
-    """Return the captioned figures of the executed notebooks by name, as PNG."""
-    images = {}
+def figures(paths) -> dict[str, tuple[bytes, str]]:
+    """Return the captioned figures of the executed notebooks by name: the PNG, and Markdown that leads a chapter."""
+    found = {}
     for path in paths:
         for cell in nbformat.read(path, as_version=4).cells:
-            name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+            about = cell.metadata.get("mystnb", {})
+            name = about.get("figure", {}).get("name")
             for output in cell.get("outputs", []):
                 if name and "image/png" in output.get("data", {}):
-                    images[name] = base64.b64decode(output.data["image/png"])
-    return images
+                    lead = (
+                        f"```{{image}} generated/{name}.png\n:alt: {about['image']['alt']}\n:align: center\n```\n\n"
+                        f"```{{div}} lead-caption\n{{numref}}`{name}`. {about['figure']['caption']}\n```\n"
+                    )
+                    found[name] = base64.b64decode(output.data["image/png"]), lead
+    return found
 
 
 def build() -> None:
@@ -117,6 +123,8 @@ def build() -> None:
         raise ProjectError(
             "the site was not built:\n  " + "\n  ".join(warnings or text.splitlines()[-5:]) + f"\n  (all in {log})"
         )
+    for path in (SCRATCH / "_build" / "html").rglob("*.map"):  # for debugging the theme's own scripts and styles
+        path.unlink()
     (SCRATCH / "_build" / "html").rename(SITE)
     shutil.rmtree(SCRATCH)
 
