@@ -32,7 +32,8 @@ def sample(
     .. math:: W = s\, U \operatorname{diag}(\sigma)\, V^\top ,
 
     with :math:`U, V` the first :math:`k = \min(m, n)` columns of independent Haar orthogonal matrices and
-    :math:`\sigma` from the law.
+    :math:`\sigma` from the law. Where more than half of the singular values are equal, as in two-level and projector
+    spectra, one Haar factor and a few directions of the other one suffice (M2).
 
     Parameters
     ----------
@@ -80,10 +81,31 @@ def sample(
     batch, dtype = _validation.batch_shape(batch), _validation.floating_dtype(dtype)
 
     options = {"batch": batch, "generator": generator, "dtype": _validation.compute_dtype(dtype), "device": device}
-    sigma = law((m, n), r, **options)
-    U = haar.orthogonal(m, k, **options)
-    V = haar.orthogonal(n, k, **options)
-    return ((U * (s * sigma).unsqueeze(-2)) @ V.mT).to(dtype)
+    sigma = s * law((m, n), r, **options)
+    W = _tall(m, n, sigma, **options) if m > n else _tall(n, m, sigma, **options).mT
+    return W.contiguous().to(dtype)
+
+
+def _tall(m: int, n: int, sigma: Tensor, **options) -> Tensor:
+    """Draw ``U diag(sigma) V^T`` with ``m >= n``, by the cheapest of three ways."""
+    tau = sigma[..., n // 2, None]  # in descending order, what more than half of them equal stands in the middle
+    others = (sigma != tau).reshape(-1, n).any(0).nonzero().squeeze(-1)
+    if len(others) > n / 2:
+        U = haar.orthogonal(m, n, **options)
+        return haar.rotate(U * sigma.unsqueeze(-2), generator=options["generator"])
+    tau, spikes = tau.unsqueeze(-1), sigma[..., others].unsqueeze(-2)
+    if len(others) and not tau.any():
+        return _product(haar.orthogonal(m, len(others), **options) * spikes, haar.orthogonal(n, len(others), **options))
+    Q = haar.orthogonal(m, n, **options)  # M2 (e)
+    if not len(others):
+        return Q.mul_(tau)
+    V = haar.orthogonal(n, len(others), **options)
+    return _product((Q @ V) * (spikes - tau), V).add_(tau * Q)
+
+
+def _product(A: Tensor, V: Tensor) -> Tensor:
+    """Return ``A V^T``, column by column in memory as the Haar factors are."""
+    return (V @ A.mT).mT
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import naive
 import pytest
 import torch
 
@@ -28,6 +29,53 @@ def test_law_is_used_as_it_is(generator):
     sigma = spectra.projector((4, 6), 2.25, dtype=torch.float64)
     W = sample((4, 6), 2.25, law=spectra.projector, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(torch.linalg.svdvals(W), sigma, rtol=0, atol=1e-14)
+
+
+def some_level(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None):
+    """One singular value at 1, the others equal, at a level that differs from matrix to matrix."""
+    level = 0.3 + 0.5 * torch.rand(*batch, 1, generator=generator, dtype=dtype, device=device)
+    sigma = level.expand(-1, min(shape)).clone()
+    sigma[:, 0] = 1
+    return sigma
+
+
+@pytest.mark.parametrize(
+    ("law", "r"),
+    [
+        (spectra.two_level, 2.25),
+        (spectra.two_level, 4),
+        (spectra.projector, 1),
+        (spectra.projector, 2.25),
+        (spectra.projector, 3.5),
+        (spectra.power_law, 2.25),
+        (spectra.uniform_sphere, 2.25),
+        (some_level, 2.25),
+    ],
+)
+@pytest.mark.parametrize("shape", [(4, 4), (4, 6), (6, 4)])
+def test_is_the_product_of_its_definition(shape, law, r, generator):
+    """Fewer Haar factors, unformed ones, the same law: against U diag(sigma) V^T with both of them from QR."""
+    count, k = 4_000, min(shape)
+    sigma = law(shape, r, batch=(count,), generator=generator, dtype=torch.float64)
+    U, V = (naive.haar(side, k, count, generator) for side in shape)
+    slow = ((U * sigma.unsqueeze(-2)) @ V.mT).flatten(1)
+    fast = sample(shape, r, law=law, batch=count, generator=generator, dtype=torch.float64).flatten(1)
+    W = naive.haar(shape[0], k, count, generator, signs=False) * sigma.unsqueeze(-2)
+    wrong = {"no signs": (W @ naive.haar(shape[1], k, count, generator, signs=False).mT).flatten(1)}
+    if r != k:
+        wrong["one factor"] = (W @ torch.eye(k, shape[1], dtype=W.dtype)).flatten(1)
+    claim = check.same_law("M2.tests", "t", slow, fast, wrong=wrong)
+    assert claim, claim
+
+
+@pytest.mark.parametrize("law", [spectra.two_level, spectra.projector, spectra.power_law])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_singular_values_are_those_of_the_law(shape, law, generator):
+    for r in {1, 1 + 0.3 * (min(shape) - 1), 1 + 0.7 * (min(shape) - 1), min(shape)}:
+        W = sample(shape, r, law=law, batch=3, generator=generator, dtype=torch.float64)
+        assert W.is_contiguous()
+        expected = law(shape, r, batch=3, dtype=torch.float64)
+        torch.testing.assert_close(torch.linalg.svdvals(W), expected, rtol=0, atol=1e-14)
 
 
 def entry_moments(W):
@@ -69,13 +117,13 @@ def test_dtype(dtype):
 def test_networks_are_as_declared(law, generator):
     widths, ranks, scales = (7, 4, 9, 1), (3.5, 2.25, 1), (0.5, 2, 3)
     ensemble = Ensemble(widths, ranks, scales, law=law, readout_norm=1.5, negative_slope=0.25)
-    network = ensemble.sample(6, generator=generator)
+    network = ensemble.sample(16, generator=generator)
     assert (ensemble.depth, ensemble.shapes) == (3, ((4, 7), (9, 4), (1, 9)))
-    assert [W.shape for W in network.weights] == [(6, 4, 7), (6, 9, 4), (6, 1, 9)]
+    assert [W.shape for W in network.weights] == [(16, 4, 7), (16, 9, 4), (16, 1, 9)]
     for W, r, s in zip(network.weights, ranks, scales, strict=True):
-        torch.testing.assert_close(srlib.stable_rank(W), torch.full((6,), float(r), dtype=torch.float64))
-        torch.testing.assert_close(norms(W), torch.full((6,), float(s), dtype=torch.float64))
-    assert network.readout.shape == (6, 1)
+        torch.testing.assert_close(srlib.stable_rank(W), torch.full((16,), float(r), dtype=torch.float64))
+        torch.testing.assert_close(norms(W), torch.full((16,), float(s), dtype=torch.float64))
+    assert network.readout.shape == (16, 1)
     assert set(network.readout.flatten().tolist()) == {-1.5, 1.5}
     assert network.negative_slope == 0.25
 

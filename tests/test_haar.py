@@ -53,10 +53,27 @@ def test_members_of_a_batch_and_successive_draws_differ(generator):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("n", "k"), SIZES)
 def test_is_the_sign_fixed_qr_factor_of_a_gaussian_matrix(n, k, seed):
-    gaussian = torch.randn(n, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    gaussian = torch.randn(k, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).mT
     A, Q = naive.householder_qr(gaussian)
     torch.testing.assert_close(draw(n, k, seed=seed), Q, rtol=0, atol=1e-12)
     torch.testing.assert_close(draw(n, k, seed=seed), naive.gram_schmidt(A), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3), (0,)])
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (4, 4), (2, 6), (6, 2)])
+def test_rotation_is_multiplication_by_the_matrix_it_does_not_form(m, n, batch, generator):
+    A = torch.randn(*batch, m, n, generator=generator, dtype=torch.float64)
+    before = A.clone()
+    rotated = haar.rotate(A, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(rotated, A @ draw(n, batch=batch, seed=1).mT, rtol=0, atol=1e-13)
+    assert torch.equal(A, before)
+
+
+@pytest.mark.parametrize("dtype", SHORT)
+def test_rotation_of_half_precision_is_computed_in_single(dtype):
+    A = torch.eye(5, dtype=dtype)
+    one, two = (haar.rotate(B, generator=torch.Generator().manual_seed(0)) for B in (A, A.float()))
+    assert torch.equal(one, two.to(dtype))
 
 
 def corner_moments(Q):
@@ -112,6 +129,10 @@ def test_both_determinants_are_equally_likely(n, generator):
         (TypeError, "got torch.int64", lambda g: haar.orthogonal(3, dtype=torch.int64, generator=g)),
         (TypeError, "got torch.complex64", lambda g: haar.orthogonal(3, dtype=torch.complex64, generator=g)),
         (TypeError, "got float32", lambda g: haar.orthogonal(3, dtype="float32", generator=g)),
+        (TypeError, "A must be a real floating tensor, got list", lambda g: haar.rotate([[1.0]], generator=g)),
+        (TypeError, "got torch.int64", lambda g: haar.rotate(torch.ones(2, 2).long(), generator=g)),
+        (ValueError, "A must have shape (..., m, n)", lambda g: haar.rotate(torch.ones(2), generator=g)),
+        (ValueError, "A must have finite entries", lambda g: haar.rotate(torch.full((2, 2), torch.nan), generator=g)),
     ],
 )
 def test_bad_input(rejects, error, message, call):
