@@ -15,13 +15,13 @@ from srlib.feedforward import Activations, forward
 __all__ = ["Kernels", "empirical", "infinite", "layers"]
 
 #: Entries of the infinite-width kernel that are computed together: few enough to stay in cache.
-_BLOCK = 2**16
+_BLOCK = 2**17
 
 #: Angles whose cosine is closer to 1 or -1 than this are taken from the difference of the two inputs.
 _NEAR = 1e-3
 
 
-def empirical(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+def empirical(network: Network, x1: Tensor, x2: Tensor | None = None, *, chunk_size: int | None = None) -> Tensor:
     r"""Neural tangent kernel of every network of a batch, all weights and the readout trained.
 
     .. math::
@@ -40,6 +40,9 @@ def empirical(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
     x1, x2
         Inputs, shapes ``(N1, n_0)`` and ``(N2, n_0)``, of the weights' dtype and device; ``x2`` is ``x1`` when
         omitted. Half precision is computed in float32.
+    chunk_size
+        Rows of the kernel that are computed together; all when omitted. Beside the kernel and the activations,
+        memory for ``2 * batch * chunk_size * N2`` numbers is needed.
 
     Returns
     -------
@@ -49,9 +52,9 @@ def empirical(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
     Raises
     ------
     TypeError
-        If an input is not a tensor of the weights' dtype.
+        If an input is not a tensor of the weights' dtype, or ``chunk_size`` not an integer.
     ValueError
-        If an input does not have shape ``(N, n_0)`` or holds NaN or infinity.
+        If an input does not have shape ``(N, n_0)`` or holds NaN or infinity, or ``chunk_size`` is less than 1.
 
     References
     ----------
@@ -64,10 +67,14 @@ def empirical(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
     >>> empirical(network, x, x[:2]).shape
     torch.Size([5, 3, 2])
     """
-    readout, *rest = _terms(network, x1, x2)
-    for term in rest:
-        readout += term
-    return readout.to(x1.dtype)
+    size = _chunk(chunk_size)
+    passes = _passes(network, x1, x2)
+    f, g = passes[0].output, passes[-1].output
+    kernel = f.new_zeros(*f.shape, g.shape[1])
+    for first, second in _factors(network, passes):
+        for row in _rows(f.shape[1], size or f.shape[1]):
+            kernel[:, row] += _product([factor[:, row] for factor in first], second)
+    return kernel.to(x1.dtype)
 
 
 def layers(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
@@ -103,7 +110,8 @@ def layers(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
     >>> layers(network, torch.eye(3, dtype=torch.float64)).shape
     torch.Size([5, 3, 3, 3])
     """
-    return torch.stack([*_terms(network, x1, x2)][::-1], 1).to(x1.dtype)
+    terms = [_product(*factors) for factors in _factors(network, _passes(network, x1, x2))]
+    return torch.stack(terms[::-1], 1).to(x1.dtype)
 
 
 class Kernels(NamedTuple):
@@ -122,7 +130,7 @@ class Kernels(NamedTuple):
     ntk: Tensor
 
 
-def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None) -> Kernels:
+def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_size: int | None = None) -> Kernels:
     r"""Limit of the tangent kernel for wide layers of fixed stable rank per width (N3).
 
     Every term is the geometry of the data times the mean of N1, in which alone the stable ranks stand:
@@ -149,6 +157,9 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None) -> Kernel
         Inputs, shapes ``(N1, n_0)`` and ``(N2, n_0)``, of one floating dtype and one device; ``x2`` is ``x1`` when
         omitted, and the kernels are then symmetric to the last bit. Half precision is computed in float32. The
         kernel with a zero input is 0.
+    chunk_size
+        Rows of the kernels that are computed together; as many as stay in cache when omitted. Beside the kernels,
+        memory for about ten times ``chunk_size * N2`` numbers is needed.
 
     Returns
     -------
@@ -158,9 +169,9 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None) -> Kernel
     Raises
     ------
     TypeError
-        If an input is not a floating tensor, or the two differ in dtype.
+        If an input is not a floating tensor, the two differ in dtype, or ``chunk_size`` is not an integer.
     ValueError
-        If an input does not have shape ``(N, n_0)`` or holds NaN or infinity.
+        If an input does not have shape ``(N, n_0)`` or holds NaN or infinity, or ``chunk_size`` is less than 1.
 
     References
     ----------
@@ -179,13 +190,12 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None) -> Kernel
     x2 = x1 if symmetric else _inputs(ensemble, x2, "x2")
     if x1.dtype != x2.dtype:
         raise TypeError(f"x1 and x2 must have one dtype, got {x1.dtype} and {x2.dtype}")
+    size = _chunk(chunk_size) or _BLOCK // max(1, len(x2))
 
     (norm1, unit1), (norm2, unit2) = (_polar(x.to(_validation.compute_dtype(x.dtype))) for x in (x1, x2))
     kernels = Kernels(x1.new_empty(len(x1), len(x2)), x1.new_empty(len(x1), len(x2)))
-    rows = max(1, _BLOCK // max(1, len(x2)))
-    for start in range(0, len(x1), rows):
-        row = slice(start, start + rows)
-        column = slice(start if symmetric else 0, None)
+    for row in _rows(len(x1), size):
+        column = slice(row.start if symmetric else 0, None)
         theta = _angles(unit1[row], unit2[column])
         for kernel, geometry in zip(kernels, _geometry(ensemble, theta), strict=True):
             block = norm1[row, None] * norm2[column] * geometry
@@ -197,20 +207,37 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None) -> Kernel
     return kernels
 
 
-def _terms(network: Network, x1: Tensor, x2: Tensor | None) -> Iterator[Tensor]:
-    """Yield the terms of the kernel: the readout's, then those of layers L, ..., 1."""
-    inputs = [x1] if x2 is None else [x1, x2]
-    passes = [_forward(network, x) for x in inputs]
-    first, second = passes[0], passes[-1]
-    yield first.post[-1] @ second.post[-1].mT
+def _passes(network: Network, x1: Tensor, x2: Tensor | None) -> list[Activations]:
+    return [_forward(network, x) for x in ([x1] if x2 is None else [x1, x2])]
 
-    back = network.readout.to(first.output.dtype).unsqueeze(1)
+
+def _factors(network: Network, passes: list[Activations]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """Yield, for each term of the kernel, the vectors of either input whose Gram matrices are its factors.
+
+    The readout's term comes first, ``[h_L]``, then those of layers L, ..., 1: ``[h_{l-1}, delta_l]``.
+    """
+    yield [passes[0].post[-1]], [passes[-1].post[-1]]
+    back = network.readout.to(passes[0].output.dtype).unsqueeze(1)
     deltas = [run.gates[-1] * back for run in passes]
     for l in reversed(range(len(network.weights))):
-        yield (first.post[l] @ second.post[l].mT).mul_(deltas[0] @ deltas[-1].mT)
+        yield [passes[0].post[l], deltas[0]], [passes[-1].post[l], deltas[-1]]
         if l:
             W = network.weights[l].to(back.dtype)
-            deltas = [run.gates[l - 1] * (delta @ W) for run, delta in zip(passes, deltas, strict=True)]
+            deltas = [(delta @ W).mul_(run.gates[l - 1]) for run, delta in zip(passes, deltas, strict=True)]
+
+
+def _product(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """Multiply the Gram matrices of the factors entry by entry."""
+    grams = [a @ b.mT for a, b in zip(first, second, strict=True)]
+    return grams[0] if len(grams) == 1 else grams[0].mul_(grams[1])
+
+
+def _chunk(size: int | None) -> int | None:
+    return None if size is None else _validation.width(size, "chunk_size")
+
+
+def _rows(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, max(1, size))]
 
 
 def _forward(network: Network, x: Tensor) -> Activations:
@@ -255,16 +282,26 @@ def _geometry(ensemble: Ensemble, theta: Tensor) -> Kernels:
     """Kernels of unit inputs at the given angles."""  # N3
     a = ensemble.negative_slope
     eta = (1 + a**2) / 2
+    bend = (1 - a) ** 2 / (2 * math.pi * eta)
     power = [s**2 * r for s, r in zip(ensemble.spectral_norms, ensemble.stable_ranks, strict=True)]
     growth = math.fsum(math.log(eta * c / n) for c, n in zip(power, ensemble.widths, strict=False))
     output = growth + math.log(ensemble.readout_norm**2 / ensemble.widths[-1])  # of E f^2
+
+    # Half the angle, its sine and its cosine: one inverse sine a layer, and nothing cancels for nearby inputs.
+    half = theta / 2
+    sin, cos = half.sin(), half.cos()
     tangent = torch.zeros_like(theta)
     for (m, n), c in zip(ensemble.shapes, power, strict=True):
-        tangent += _exp(output + math.log(n * m / c)) * theta.cos()  # N1: E f^2 over the mean squared weight
-        tangent *= arccos.kappa0(theta, a) / eta
-        theta = arccos.next_angle(theta, a)
-    feature = _exp(growth) * theta.cos()
-    return Kernels(feature, tangent + feature)
+        loss = sin.square()
+        cos_theta = loss.mul(-2).add_(1)
+        tangent.add_(cos_theta, alpha=_exp(output + math.log(n * m / c)))  # N1: E f^2 over the mean squared weight
+        tangent.mul_(half.mul(-2 * bend).add_(1))  # kappa_0 / eta
+        # (1 - cos theta') / 2 = (1 - cos theta) / 2 - bend (sin theta - theta cos theta) / 2
+        loss.addcmul_(sin, cos, value=-bend).addcmul_(half, cos_theta, value=bend).clamp_(0, 1)
+        sin, cos = loss.sqrt(), loss.neg().add_(1).sqrt_()
+        half = sin.asin()
+    feature = sin.square_().mul_(-2).add_(1).mul_(_exp(growth))
+    return Kernels(feature, tangent.add_(feature))
 
 
 def _exp(value: float) -> float:

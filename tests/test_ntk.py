@@ -156,11 +156,20 @@ def test_the_diagonal_is_the_mean_of_finite_networks(name, slope):
     torch.testing.assert_close(found.nngp.diagonal(), square * mean.layer_means[-1], rtol=1e-10, atol=0)
 
 
-def test_symmetric_and_the_same_in_blocks(monkeypatch):
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_the_empirical_kernel_is_the_same_in_chunks(size):
+    net, x, y = network(), inputs(), inputs(3, seed=2)
+    for other in (None, y):
+        whole, chunked = ntk.empirical(net, x, other), ntk.empirical(net, x, other, chunk_size=size)
+        torch.testing.assert_close(whole, chunked, rtol=1e-13, atol=1e-13 * whole.abs().max().item())
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 1000])
+def test_symmetric_and_the_same_in_chunks(size):
     ensemble, x = Ensemble((4, 9, 5), (3, 4.5)), inputs(50)
     whole = ntk.infinite(ensemble, x)
-    monkeypatch.setattr(ntk, "_BLOCK", 7 * 50)
-    blocks, pairs = ntk.infinite(ensemble, x), ntk.infinite(ensemble, x, x.clone())
+    blocks = ntk.infinite(ensemble, x, chunk_size=size)
+    pairs = ntk.infinite(ensemble, x, x.clone(), chunk_size=size)
     for found in (*whole, *blocks):
         assert torch.equal(found, found.mT)
     for one, other in zip((*whole, *whole), (*blocks, *pairs), strict=True):
@@ -242,6 +251,13 @@ def test_bad_input(rejects, error, message, x, which):
     rejects(error, message, lambda _: ntk.empirical(network(), *pair))
     rejects(error, message, lambda _: ntk.layers(network(), *pair))
     rejects(error, message, lambda _: ntk.infinite(Ensemble((4, 3), 2), *pair))
+
+
+@pytest.mark.parametrize("compute", [ntk.empirical, ntk.infinite])
+def test_bad_chunks(compute, rejects):
+    model = network() if compute is ntk.empirical else Ensemble((4, 3), 2)
+    rejects(ValueError, "chunk_size must be at least 1, got 0", lambda _: compute(model, inputs(), chunk_size=0))
+    rejects(TypeError, "chunk_size must be an integer, got 2.0", lambda _: compute(model, inputs(), chunk_size=2.0))
 
 
 def test_dtypes_must_agree(rejects):
