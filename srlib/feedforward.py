@@ -1,5 +1,6 @@
 """Feed-forward maps of the random model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,7 +86,7 @@ def forward(network: Network, x: Tensor) -> Activations:
     return Activations(tuple(h.to(x.dtype) for h in post), tuple(g.to(x.dtype) for g in gates), output.to(x.dtype))
 
 
-def jacobian(network: Network, x: Tensor) -> Tensor:
+def jacobian(network: Network, x: Tensor, *, chunk_size: int | None = None) -> Tensor:
     r"""Input-output Jacobian of the features at each input.
 
     .. math:: J = \frac{\partial h_L}{\partial x} = D_L W_L \cdots D_1 W_1 , \qquad \nabla_x f = J^\top v .
@@ -98,6 +99,9 @@ def jacobian(network: Network, x: Tensor) -> Tensor:
         A batch of networks.
     x
         Inputs, as for :func:`forward`.
+    chunk_size
+        Inputs whose Jacobians are formed together; all when omitted. Beside the result, memory for
+        ``2 * batch * chunk_size * min(n_0, n_L) * max(n_l)`` numbers is needed.
 
     Returns
     -------
@@ -107,9 +111,9 @@ def jacobian(network: Network, x: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        If ``x`` is not a tensor of the weights' dtype.
+        If ``x`` is not a tensor of the weights' dtype, or ``chunk_size`` not an integer.
     ValueError
-        If ``x`` does not have shape ``(N, n_0)`` or holds NaN or infinity.
+        If ``x`` does not have shape ``(N, n_0)`` or holds NaN or infinity, or ``chunk_size`` is less than 1.
 
     Examples
     --------
@@ -122,18 +126,30 @@ def jacobian(network: Network, x: Tensor) -> Tensor:
     >>> bool(torch.allclose((J @ x.unsqueeze(-1)).squeeze(-1), forward(network, x).post[-1]))  # homogeneous
     True
     """
-    gates = [gate.unsqueeze(-2) for gate in forward(network, x).gates]
+    size = None if chunk_size is None else _validation.width(chunk_size, "chunk_size")
+    run = forward(network, x)
+    if size is None:
+        return _chain(network, run.gates, x)
+    J = x.new_empty(*run.output.shape, network.readout.shape[1], x.shape[1])
+    for start in range(0, len(x), size):
+        row = slice(start, start + size)
+        J[:, row] = _chain(network, [gate[:, row] for gate in run.gates], x)
+    return J
+
+
+def _chain(network: Network, gates: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Multiply ``D_L W_L ... D_1 W_1`` from its narrower end."""
     compute = _validation.compute_dtype(x.dtype)
-    layers = [(W.to(compute), gate.to(compute)) for W, gate in zip(network.weights, gates, strict=True)]
+    layers = [(W.to(compute), D.unsqueeze(-2).to(compute)) for W, D in zip(network.weights, gates, strict=True)]
     shape = (*gates[0].shape[:2], network.weights[-1].shape[-2], x.shape[1])
     narrow = min(shape[2:])
     product = torch.eye(narrow, dtype=compute, device=x.device).expand(*shape[:2], narrow, narrow)
     if narrow == shape[2]:
-        for W, gate in reversed(layers):  # J D_l W_l
-            product = _times(product * gate, W)
+        for W, D in reversed(layers):  # J D_l W_l
+            product = _times(product * D, W)
         return product.to(x.dtype)
-    for W, gate in layers:  # (D_l W_l J)^T
-        product = _times(product, W.mT) * gate
+    for W, D in layers:  # (D_l W_l J)^T
+        product = _times(product, W.mT) * D
     return product.mT.to(x.dtype)
 
 

@@ -81,6 +81,20 @@ def test_half_precision_is_computed_in_float32():
     torch.testing.assert_close(J.float(), single, rtol=1e-3, atol=1e-4)
 
 
+@shapes
+@pytest.mark.parametrize("size", [1, 3, 4, 100])
+def test_the_same_in_chunks(name, size):
+    net = network(name, 0.1)
+    whole, chunked = (feedforward.jacobian(net, inputs(net), chunk_size=size) for size in (None, size))
+    torch.testing.assert_close(whole, chunked, rtol=1e-14, atol=1e-14)
+
+
+def test_bad_chunks(rejects):
+    net = network("narrow end")
+    message = "chunk_size must be at least 1, got -3"
+    rejects(ValueError, message, lambda _: feedforward.jacobian(net, inputs(net), chunk_size=-3))
+
+
 @pytest.mark.parametrize(
     ("error", "message", "x"),
     [
