@@ -1,0 +1,1 @@
+"""How fast srlib is, against the recipes its users would otherwise reach for: `make bench`."""

@@ -1,0 +1,135 @@
+"""The table: what is measured, against which recipe, and what is wanted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import srlib
+from benchmarks import measure, peers
+from benchmarks.measure import Call
+from srlib import Ensemble, collapsed, ntk, spectra
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two calls, and how many calls of the peer one of ours is worth."""
+
+    ours: Call
+    peer: Call
+    worth: float = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison."""
+
+    id: str
+    work: str
+    peer: str
+    quantity: str  # "time ratio" (ours over theirs), "speed-up" (theirs over ours), or "share" of the peer's rate
+    target: float  # at most for a time ratio, at least otherwise
+    build: Callable[[str], Contest]  # from a device
+
+    def ratios(self, contest: Contest, seconds: dict[str, list[float]]) -> list[float]:
+        pairs = zip(seconds["ours"], seconds["peer"], strict=True)
+        ratios = [ours / (contest.worth * peer) for ours, peer in pairs]
+        return ratios if self.quantity == "time ratio" else [1 / ratio for ratio in ratios]
+
+    def holds(self, ratio: float) -> bool:
+        return ratio <= self.target if self.quantity == "time ratio" else ratio >= self.target
+
+
+def network(widths: tuple[int, ...], device: str, *, batch: int = 1) -> srlib.Network:
+    generator = torch.Generator(device).manual_seed(0)
+    ensemble = Ensemble(widths, min(widths) / 4).preserving()
+    return ensemble.sample(batch, generator=generator, dtype=torch.float32, device=device)
+
+
+def inputs(count: int, width: int, device: str, *, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(count, width, generator=torch.Generator(device).manual_seed(1), dtype=dtype, device=device)
+
+
+def sampling(n: int, law: spectra.Law, device: str) -> Contest:
+    W = torch.empty(n, n, device=device)
+    draw = partial(srlib.sample, (n, n), n / 4, law=law, dtype=torch.float32, device=device)
+    return Contest(draw, lambda: torch.nn.init.orthogonal_(W))
+
+
+def empirical(widths: tuple[int, ...], count: int, device: str) -> Contest:
+    net, x = network(widths, device), inputs(count, widths[0], device)
+    model = peers.perceptron(net)
+    return Contest(lambda: ntk.empirical(net, x), lambda: peers.jacobian_contraction(model, x))
+
+
+def matmul_share(widths: tuple[int, ...], count: int, device: str) -> Contest:
+    """The kernel against products of large matrices with as many operations in all."""
+    net, x = network(widths, device), inputs(count, widths[0], device)
+    call, operations = measure.product(torch.float32, device)
+    with FlopCounterMode(display=False) as counter:
+        ntk.empirical(net, x)
+    return Contest(lambda: ntk.empirical(net, x), call, worth=counter.get_total_flops() / operations)
+
+
+def infinite(count: int, depth: int, dtype: torch.dtype, device: str) -> Contest:
+    ensemble = Ensemble((784, *[512] * depth), 128).preserving()
+    x = inputs(count, 784, device, dtype=dtype)
+    return Contest(lambda: ntk.infinite(ensemble, x), lambda: peers.gram_recursion(ensemble, x))
+
+
+def kernel_law(width: int, depth: int, networks: int, device: str) -> Contest:
+    ensemble = Ensemble((width,) * (depth + 1), width / 4).preserving()
+    generator = torch.Generator(device).manual_seed(0)
+    x = torch.nn.functional.normalize(inputs(1, width, device), dim=-1)
+    return Contest(
+        lambda: collapsed.simulate(ensemble, networks, generator=generator, dtype=torch.float32, device=device),
+        lambda: peers.dense_law(ensemble, x, generator),
+        worth=networks,
+    )
+
+
+def table() -> list[Row]:
+    """Return the published rows."""
+    rows = []
+    targets = {
+        "two_level": ("a two-level matrix", 0.75),
+        "projector": ("a projector of rank n/4", 0.3),
+        "power_law": ("any spectrum: power law", 1.3),
+        "uniform_sphere": ("any spectrum: uniform law", 1.3),
+    }
+    for name, (text, target) in targets.items():
+        rows += [
+            Row(
+                f"sample-{name}-{n}",
+                f"draw {text}, n = {n}",
+                "`torch.nn.init.orthogonal_`",
+                "time ratio",
+                target,
+                partial(sampling, n, getattr(spectra, name)),
+            )
+            for n in (1024, 2048)
+        ]
+    for widths, count in (((784, *[512] * 4), 100), ((784, *[1024] * 6), 60)):
+        work = f"empirical kernel, 784 → {widths[1]} × {len(widths) - 1}, {count} inputs"
+        key = f"{widths[1]}x{len(widths) - 1}"
+        contraction = "`torch.func` Jacobians, contracted"
+        rows += [
+            Row(f"empirical-{key}", work, contraction, "speed-up", 100, partial(empirical, widths, count)),
+            Row(f"share-{key}", work, "matrix products", "share", 0.7, partial(matmul_share, widths, count)),
+        ]
+    rows += [
+        Row(
+            f"infinite-{name}",
+            f"infinite-width kernel, 3,000 inputs, depth 10, {name}",
+            "recursion on all pairs",
+            "speed-up",
+            8,
+            partial(infinite, 3000, 10, getattr(torch, name)),
+        )
+        for name in ("float32", "float64")
+    ]
+    dense = "dense networks and one pass"
+    work = "law of one input's kernel, width 1,024, depth 10"
+    return [*rows, Row("law", work, dense, "speed-up", 1000, partial(kernel_law, 1024, 10, 1000))]
