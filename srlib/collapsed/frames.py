@@ -167,7 +167,7 @@ def _chain(ensemble: Ensemble, different: list, x: Tensor, draw: Draws) -> tuple
         B = _stretched(ensemble, layer, different[layer], R.shape[-2], draw) @ R  # Sigma G R
         R_B = torch.linalg.qr(B, mode="r").R
         a = haar.orthogonal(m, R_B.shape[-2], **options) @ R_B
-        norm, R = _polar(torch.where(a > 0, a, ensemble.negative_slope * a))
+        norm, R = _polar(torch.nn.functional.leaky_relu(a, ensemble.negative_slope))
         log_norm = log_norm + norm.log() + math.log(ensemble.spectral_norms[layer])
         log_norms.append(log_norm)
         directions.append(R)
@@ -180,8 +180,9 @@ def _chain(ensemble: Ensemble, different: list, x: Tensor, draw: Draws) -> tuple
 
 def _polar(h: Tensor) -> tuple[Tensor, Tensor]:
     """Return the norms of the columns, and the triangular factor of the columns over their norms."""
-    norm = torch.linalg.vector_norm(h, dim=-2)
-    return norm, torch.linalg.qr(h / _or_one(norm).unsqueeze(-2), mode="r").R
+    R = torch.linalg.qr(h, mode="r").R
+    norm = torch.linalg.vector_norm(R, dim=-2)
+    return norm, R / _or_one(norm).unsqueeze(-2)
 
 
 def _or_one(norm: Tensor) -> Tensor:
