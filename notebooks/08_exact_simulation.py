@@ -12,7 +12,8 @@
 # At one input, all norms of a random network, forwards and backwards, its output and its tangent kernel can be drawn
 # exactly in law with a few random numbers a layer (C1). The recursion is checked network by network, then its law
 # against dense sampling and against the exact moments. Then it is used where no matrix fits: width 100,000 and depth
-# 1,000.
+# 1,000. At several inputs the same can be done for the forward pass (C2): the features of one network at all inputs,
+# against dense sampling, and the angle between two inputs at width 100,000.
 
 # %%
 import math
@@ -23,9 +24,9 @@ import torch
 from IPython.display import display
 from myst_nb import glue
 
-from srlib import Ensemble, check, feedforward, plotting, spectra
+from srlib import Ensemble, arccos, check, feedforward, plotting, spectra
 from srlib.check.same_law import same_law
-from srlib.collapsed import simulate
+from srlib.collapsed import features, simulate
 from srlib.moments.feature import fluctuation_exponent
 from srlib.moments.growth import log_growth
 from srlib.moments.kernel import ntk
@@ -42,6 +43,10 @@ wide_depth = 1_000  # and depth
 wide_networks = 4_500  # networks of this size for each of two spectra
 normal_draws = 400_000  # normal variables that their logarithms are compared with
 depth_networks = 1_000  # networks for each point of the depth figure
+several_dense = 2_500  # dense networks for each comparison of laws at several inputs
+several_simulated = 7_500  # simulated ones for each
+angle_networks = 100  # networks of wide_width for each of the angles' two spectra
+angle_depth = 8  # and their depth
 
 
 # %%
@@ -498,3 +503,224 @@ ax.set(
     ylabel=r"standard deviation of $\log\,\Theta$",
 )
 plotting.legend(ax, loc="upper left")
+
+# %% [markdown]
+# ## Several inputs, forwards: the same law as dense sampling (C2)
+#
+# One row for each network: the inner products of all features at all pairs of inputs, and all outputs. The second case
+# has more inputs than neurons, among them one twice, its opposite and zero. A wrong alternative gives each input a
+# network of its own: norms and outputs then have the right laws one by one, and nothing else has.
+
+
+# %%
+def pairs(gram, output):
+    norm = gram.diagonal(dim1=-2, dim2=-1).sqrt()
+    size = norm.unsqueeze(-1) * norm.unsqueeze(-2)
+    gram = torch.where(
+        gram.abs() > 1e-12 * size, gram, 0.0
+    )  # disjoint supports, up to rounding
+    i, j = torch.triu_indices(*gram.shape[-2:])
+    return torch.cat([gram[:, 1:, i, j].flatten(1), output], -1)
+
+
+def own_networks(h):
+    """Give input i the features (or the output) of the network i places before."""
+    return torch.stack([part.roll(i, 0) for i, part in enumerate(h.unbind(1))], 1)
+
+
+def several(e, x, count, generator):
+    """Rows of dense networks; and wrong ones, in which each input has a network of its own."""
+    run = feedforward.forward(e.sample(count, generator=generator), x)
+    alone = [own_networks(h) for h in run.post], own_networks(run.output)
+    sides = (run.post, run.output), alone
+    return [pairs(torch.stack([h @ h.mT for h in post], 1), f) for post, f in sides]
+
+
+def drawn(e, x, count, generator):
+    draw = features(e, x, count, generator=generator)
+    return pairs(draw.gram, draw.output)
+
+
+# %%
+x, y, z = torch.randn(3, 12, generator=generator(90))
+short = torch.randn(2, 4, generator=generator(91))
+special = torch.stack([short[0], short[1], short[0], -short[0], 0 * short[0]])
+narrow = Ensemble((4, 6, 3, 9), (2.5, 3, 1.5), law=spectra.projector)
+cases = {
+    "relu": ("ReLU, two-level spectra, 3 inputs", mixed, torch.stack([x, y, z])),
+    "random": (
+        "slope 0.3, random spectra, 2 inputs",
+        replace(mixed, negative_slope=0.3, law=spectra.uniform_sphere),
+        torch.stack([x, y]),
+    ),
+    "special": ("widths 4, 6, 3, 9, five special inputs", narrow, special),
+}
+for i, (name, (text, e, inputs)) in enumerate(cases.items()):
+    truth, alone = several(e, inputs, several_dense, generator(92 + i))
+    other = spectra.two_level if e.law == spectra.projector else spectra.projector
+    others = {
+        "another spectrum": replace(e, law=other),
+        "gates all open": replace(e, negative_slope=1),
+    }
+    claim = same_law(
+        f"C2.same-law-{name}",
+        f"dense networks against simulation: {text}",
+        drawn(e, inputs, several_simulated, generator(95 + i)),
+        truth,
+        wrong={"a network for each input": alone}
+        | {
+            k: drawn(o, inputs, several_dense, generator(98 + i)) for k, o in others.items()
+        },
+        seed=seed,
+    )
+    print(f"largest distance as a share of the allowed one: {1 - claim.slack:.1f}")
+    glue(f"several-{name}", 100 * claim.noticeable, display=False)
+    display(claim)
+glue("several-dense", several_dense, display=False)
+
+# %% [markdown]
+# With one input, features and output must have the law that the simulation of C1 gives them.
+
+# %%
+single = features(mixed, first_axis(12), several_simulated, generator=generator(101))
+chain = simulate(mixed, several_simulated, generator=generator(102))
+both = [
+    torch.cat(
+        [d.feature_norm2.flatten(1), d.output.view(-1, 1), d.output.view(-1, 1) ** 2], -1
+    )
+    for d in (single, chain)
+]
+fewer = features(
+    replace(mixed, widths=(12, 20, 24, 12)),
+    first_axis(12),
+    several_simulated,
+    generator=generator(103),
+)
+output = fewer.output.view(-1, 1)
+fewer = torch.cat([fewer.feature_norm2.flatten(1), output, output**2], -1)
+same_law(
+    "C2.one-input",
+    "at one input, against the simulation of C1: ReLU, two-level spectra",
+    *both,
+    wrong={"a last layer of 12 neurons": fewer},
+    seed=seed,
+)
+
+# %% [markdown]
+# ## Angles at width 100,000
+#
+# An isometric layer keeps the angle, so the mean inner product after its gates is the arc-cosine map of F6, at any
+# width. Six inputs in a plane, 30 degrees apart, and all their pairs.
+
+# %%
+turn = (30 * torch.arange(6)).deg2rad()
+plane = torch.zeros(6, wide_width)
+plane[:, 0], plane[:, 1] = turn.cos(), turn.sin()
+isometric = Ensemble((wide_width, wide_width), wide_width)
+draw = features(
+    isometric, plane.float(), angle_networks, generator=generator(104), dtype=torch.float32
+)
+i, j = torch.triu_indices(6, 6)
+between = turn[j] - turn[i]
+check.sampled(
+    "C2.arc-cosine",
+    "mean inner products after an isometric ReLU layer of width 100,000, against F6: 21 pairs of inputs",
+    draw.gram[:, 1, i, j],
+    arccos.kappa1(between),
+    wrong={
+        "linear": between.cos() / 2,
+        "the arc-cosine map of order 0": arccos.kappa0(between),
+    },
+    scale=0.5,
+    seed=seed,
+)
+
+# %% [markdown]
+# Two ensembles of the same stable rank 100 and width 100,000: two-level spectra, whose participation rank is near
+# 9,000, and projectors, whose participation rank is 100. In the infinite-width limit (N3) the angle between two inputs
+# follows one and the same recursion $\theta\mapsto f(\theta)$. At leading order in F6 a layer adds the variance
+# $\sin^2\theta\,(1/p-1/n)$ to the angle before its gates, and the recursion passes it on:
+# $v_l=f'(\theta_{l-1})^2\,[v_{l-1}+\sin^2\theta_{l-1}\,(1/p-1/n)]$.
+
+# %%
+start = math.radians(120)
+limit = [torch.tensor(start)]
+for _ in range(angle_depth):
+    limit.append(arccos.next_angle(limit[-1]))
+limit = torch.stack(limit)
+slope = limit[:-1].sin() * 2 * arccos.kappa0(limit[:-1]) / limit[1:].sin()  # f'
+
+
+def deviation(p):
+    """Leading order of the angle's standard deviation after each layer."""
+    v = [torch.zeros(())]
+    for l in range(angle_depth):
+        added = limit[l].sin() ** 2 * (1 / p - 1 / wide_width)
+        v.append(slope[l] ** 2 * (v[-1] + added))
+    return torch.stack(v).sqrt()
+
+
+# %%
+apart = torch.zeros(2, wide_width)
+apart[0, 0], apart[1, 0], apart[1, 1] = 1.0, math.cos(start), math.sin(start)
+tower, r = (wide_width,) * (angle_depth + 1), 100
+equal = {
+    "two-level": Ensemble(tower, r).preserving(),
+    "projector": Ensemble(tower, r, law=spectra.projector).preserving(),
+}
+angles, participation = {}, {}
+for k, (name, e) in enumerate(equal.items()):
+    draw = features(
+        e, apart.float(), angle_networks, generator=generator(105 + k), dtype=torch.float32
+    )
+    angles[name] = draw.angle[:, :, 0, 1].double()
+    participation[name] = e.participation_ranks[0]
+    glue(f"angle-participation-{name}", participation[name], display=False)
+    last = angles[name][:, -1].rad2deg()
+    glue(f"angle-deviation-{name}", float(last.std()), display=False)
+    print(f"{name}: p = {participation[name]:.0f}, last angle {last.mean():.0f}", end=" ")
+    print(f"(limit {limit[-1].rad2deg():.0f}), deviation {last.std():.1f} degrees")
+
+
+# %%
+def squares(name, p):
+    """Mean over the layers of the squared distance from the limit, relative to its leading order."""
+    off = angles[name] - limit
+    return (off[:, 1:] / deviation(p)[1:]).square().mean(-1)
+
+
+check.empirical(
+    "C2.angle-spread",
+    "variance of angles around the limit at width 100,000, relative to its leading order in 1/p, lies between 0.5 and 1.7",
+    torch.cat([squares(name, p) for name, p in participation.items()]),
+    above=0.5,
+    below=1.7,
+    wrong_samples={
+        "stable rank in place of participation rank": squares("two-level", r),
+        "half the width in its place": squares("projector", wide_width / 2),
+    },
+    seed=seed,
+)
+
+# %% mystnb={"figure": {"caption": "Width alone does not make angles deterministic. Two inputs, 120 degrees apart, in ReLU networks of width 100,000 and stable rank 100, simulated without matrices. Left: their angle after each layer; points are means over 100 networks, bars hold one standard deviation of single networks, the line is the recursion of infinite width. Right: that standard deviation, with 95 % intervals; lines are its leading order, which knows the participation rank only.", "name": "fig-c2-angles"}, "image": {"alt": "Left, a line falling from 120 to 35 degrees over eight layers, with points of two colours on it: the bars of the projector reach some 6 degrees to each side, those of the two-level spectrum are hardly visible. Right, with a logarithmic axis, two parallel lines a factor ten apart, each with points on it, the projector's above."}} tags=["hide-input"]
+fig, axes = plotting.figure(1, 2, size=(8.4, 3.7))
+layers = torch.arange(angle_depth + 1)
+plotting.theory(axes[0], layers, limit.rad2deg(), color="0.3", label="infinite width")
+for k, (name, color) in enumerate(zip(angles, plotting.palette(2), strict=True)):
+    angle, p = angles[name].rad2deg(), participation[name]
+    label, spread = f"{name}, $p={p:.0f}$", angle.std(0)
+    plotting.points(
+        axes[0], layers + 0.3 * k - 0.15, angle.mean(0), spread, color=color, label=label
+    )
+    error = 1.96 * spread / math.sqrt(2 * angle_networks)
+    plotting.theory(axes[1], layers[1:], deviation(p)[1:].rad2deg(), color=color)
+    plotting.points(axes[1], layers[1:], spread[1:], error[1:], color=color, label=label)
+    print(
+        f"{name}: deviation after layers 1, 4, 8:",
+        *(f"{spread[l]:.1g}" for l in (1, 4, 8)),
+    )
+axes[0].set(xlabel="layer $l$", ylabel=r"angle $\theta_l$ (degrees)")
+axes[1].set(yscale="log", xlabel="layer $l$", ylabel="standard deviation (degrees)")
+axes[1].set_ylim(0.05, 40)
+plotting.legend(axes[0], loc="upper right")
+plotting.legend(axes[1], loc="upper right", ncols=2)

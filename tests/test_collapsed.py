@@ -59,8 +59,11 @@ def dense(name):
     return rows(feature, torch.stack(norms, -1), run.output[:, 0])
 
 
-def simulated(ensemble, count, seed=1):
-    draw = simulate(ensemble, count, generator=seeded(seed))
+def simulated(ensemble, count, seed=1, **options):
+    return rows_of(simulate(ensemble, count, generator=seeded(seed), **options))
+
+
+def rows_of(draw):
     return rows(draw.feature_norm2, draw.backprop_norm2, draw.output)
 
 
@@ -152,11 +155,17 @@ def test_great_width_and_depth():
     assert draw.log_feature_norm2[:, -1].max() < -2000
 
 
-def test_chunks_are_independent(monkeypatch):
-    monkeypatch.setattr("srlib.collapsed._CHUNK", 100)
-    parts = simulated(replace(MIXED, law=spectra.uniform_sphere), 53)
-    assert parts.shape == (53, 11)
+@pytest.mark.parametrize("law", [spectra.two_level, spectra.uniform_sphere])
+def test_chunks_are_calls_in_turn(law, monkeypatch):
+    ensemble, g = replace(MIXED, law=law), seeded(1)
+    parts = torch.cat([rows_of(simulate(ensemble, size, generator=g)) for size in (20, 20, 13)])
+    assert torch.equal(simulated(ensemble, 53, chunk_size=20), parts)
     assert len(parts.unique(dim=0)) == 53
+    assert simulated(ensemble, 3, chunk_size=1).shape == (3, 11)
+    assert torch.equal(simulated(ensemble, 53, chunk_size=99), simulated(ensemble, 53))
+    largest = 20 if law == spectra.uniform_sphere else 3  # singular values of a layer, or layers
+    monkeypatch.setattr("srlib.collapsed._draws._BUDGET", 20 * largest)
+    assert torch.equal(simulated(ensemble, 53), parts)
 
 
 def test_determinism():
@@ -174,6 +183,8 @@ def test_determinism():
         (TypeError, "ensemble must be an srlib.Ensemble, got int", lambda g: simulate(3, 5, generator=g)),
         (TypeError, "samples must be an integer, got 2.5", lambda g: simulate(MIXED, 2.5, generator=g)),
         (ValueError, "samples must be at least 1, got 0", lambda g: simulate(MIXED, 0, generator=g)),
+        (TypeError, "chunk_size must be an integer", lambda g: simulate(MIXED, 5, chunk_size=1.5, generator=g)),
+        (ValueError, "chunk_size must be at least 1", lambda g: simulate(MIXED, 5, chunk_size=0, generator=g)),
         (TypeError, "torch.int64", lambda g: simulate(MIXED, 5, generator=g, dtype=torch.int64)),
     ],
 )

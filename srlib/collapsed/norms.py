@@ -1,6 +1,5 @@
 """Exact simulation without matrices: all norms of a deep network at one input, drawn in law (C1)."""
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -8,13 +7,10 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
+from srlib.collapsed._draws import Draws, chunks, levels
 from srlib.ensemble import Ensemble
-from srlib.spectra import Law
 
 __all__ = ["Simulation", "simulate"]
-
-#: Numbers that one array of a chunk of samples may hold (32 MB in float64).
-_CHUNK = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +58,7 @@ def simulate(
     ensemble: Ensemble,
     samples: int,
     *,
+    chunk_size: int | None = None,
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -87,6 +84,10 @@ def simulate(
         The random model.
     samples
         Number of independent networks, at least 1.
+    chunk_size
+        Networks simulated at a time; as many as a fixed memory budget allows when omitted. Chunks draw from
+        ``generator`` one after the other, so the result is what calls for one chunk each would give in turn. Another
+        size gives other networks of the same law, except that all sizes of at least ``samples`` give the same.
     generator
         Source of randomness; torch's default one when omitted.
     dtype
@@ -102,9 +103,9 @@ def simulate(
     Raises
     ------
     TypeError
-        If ``ensemble`` is not an ensemble, ``samples`` not an integer or ``dtype`` not floating.
+        If ``ensemble`` is not an ensemble, ``samples`` or ``chunk_size`` not an integer or ``dtype`` not floating.
     ValueError
-        If ``samples`` is less than 1.
+        If ``samples`` or ``chunk_size`` is less than 1.
 
     References
     ----------
@@ -123,46 +124,14 @@ def simulate(
     compute = _validation.compute_dtype(dtype)
 
     layers = zip(ensemble.shapes, ensemble.stable_ranks, strict=True)
-    different = [_levels(ensemble.law, shape, r) for shape, r in layers]
+    different = [levels(ensemble.law, shape, r) for shape, r in layers]
     largest = max(min(shape) if d is None else len(d[0]) for d, shape in zip(different, ensemble.shapes, strict=True))
-    rows = max(1, _CHUNK // max(largest, ensemble.depth))
-    parts = [
-        _sweep(ensemble, different, _Draw(min(rows, samples - start), generator, compute, device))
-        for start in range(0, samples, rows)
-    ]
+    sizes = chunks(samples, chunk_size, max(largest, ensemble.depth))
+    parts = [_sweep(ensemble, different, Draws(size, generator, compute, device)) for size in sizes]
     return Simulation(*(torch.cat(part).to(dtype) for part in zip(*parts, strict=True)))
 
 
-@dataclass(frozen=True)
-class _Draw:
-    """Random numbers for a chunk of samples: each of shape ``(samples, size)``."""
-
-    samples: int
-    generator: torch.Generator | None
-    dtype: torch.dtype
-    device: torch.device | str | None
-
-    def constant(self, values) -> Tensor:
-        return torch.as_tensor(values, dtype=self.dtype, device=self.device).expand(self.samples, -1)
-
-    def normal(self, size: int) -> Tensor:
-        return torch.randn(self.samples, size, generator=self.generator, dtype=self.dtype, device=self.device)
-
-    def chi2(self, degrees: Tensor) -> Tensor:
-        if degrees.max() <= 1:
-            return degrees * self.normal(degrees.shape[-1]).square()
-        return torch.where(degrees > 0, 2 * torch._standard_gamma(degrees / 2, generator=self.generator), 0.0)
-
-    def coins(self, count: int) -> Tensor:
-        fair = torch.full_like(self.constant([count]), 0.5)
-        return torch.binomial(self.constant([count]).contiguous(), fair, generator=self.generator)
-
-    def spectrum(self, law: Law, shape: tuple[int, int], r: float) -> Tensor:
-        options = {"generator": self.generator, "dtype": self.dtype, "device": self.device}
-        return law(shape, r, batch=self.samples, **options)
-
-
-def _sweep(ensemble: Ensemble, different: list, draw: _Draw) -> tuple[Tensor, Tensor, Tensor]:
+def _sweep(ensemble: Ensemble, different: list, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """Go from the readout to the input once, collecting the forward gains and carrying the cosine (C1)."""
     first = draw.normal(1)  # of the coordinates of the readout, in a basis that starts with h_L
     cosine = first / (first.square() + draw.chi2(draw.constant([ensemble.widths[-1] - 1]))).sqrt()
@@ -193,7 +162,7 @@ def _sweep(ensemble: Ensemble, different: list, draw: _Draw) -> tuple[Tensor, Te
     return grown, backprop, output.squeeze(-1)
 
 
-def _step(cosine: Tensor, sigma: Tensor, count: Tensor, m: int, n: int, draw: _Draw) -> tuple[Tensor, Tensor, Tensor]:
+def _step(cosine: Tensor, sigma: Tensor, count: Tensor, m: int, n: int, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """Log forward gain, log backward gain and next cosine of an ``m x n`` map with singular values ``sigma``.
 
     Equal singular values form a group of ``count``; only a group's share of a vector matters.
@@ -217,15 +186,3 @@ def _step(cosine: Tensor, sigma: Tensor, count: Tensor, m: int, n: int, draw: _D
     back = cosine.square() * A + 2 * cosine * sine2.sqrt() * B + sine2 * C
     turned = torch.where(back > 0, cosine * (gain / back).sqrt(), 0.0).clamp(-1, 1)
     return gain.log(), back.log(), turned
-
-
-@functools.lru_cache(maxsize=64)
-def _levels(law: Law, shape: tuple[int, int], stable_rank: float) -> tuple[Tensor, Tensor] | None:
-    """Return the different singular values of a law and how often each occurs, ``None`` if the law is random."""
-    generator = torch.Generator().manual_seed(0)
-    before = generator.get_state()
-    first, second = law(shape, stable_rank, batch=2, generator=generator, dtype=torch.float64)
-    if not torch.equal(generator.get_state(), before) or not torch.equal(first, second):
-        return None
-    values, count = first.unique_consecutive(return_counts=True)
-    return values, count.double()

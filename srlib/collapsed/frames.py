@@ -1,0 +1,210 @@
+"""Exact simulation without matrices: the features of a deep network at several inputs, drawn in law (C2)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from srlib import _validation, arccos, haar
+from srlib.collapsed._draws import Draws, chunks, levels
+from srlib.ensemble import Ensemble
+
+__all__ = ["Features", "features"]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    r"""Joint draws of what a random network does at :math:`N` inputs, kept so that no depth under- or overflows.
+
+    Parameters
+    ----------
+    log_feature_norm2
+        :math:`\log\|h_l(x_i)\|^2` for :math:`l = 0, \dots, L`, shape ``(samples, L + 1, N)``; :math:`-\infty` for a
+        vanishing feature.
+    direction
+        :math:`h_l(x_i) / \|h_l(x_i)\|` in an orthonormal basis of the span of the :math:`h_l(x_j)`, shape
+        ``(samples, L + 1, N, N)``, inputs before coordinates; 0 for a vanishing feature. The basis has no meaning of
+        its own, inner products have.
+    output
+        :math:`f(x_i)`, shape ``(samples, N)``.
+    """
+
+    log_feature_norm2: Tensor
+    direction: Tensor
+    output: Tensor
+
+    @property
+    def feature_norm2(self) -> Tensor:
+        r""":math:`\|h_l(x_i)\|^2`, shape ``(samples, L + 1, N)``."""
+        return self.log_feature_norm2.exp()
+
+    @property
+    def gram(self) -> Tensor:
+        r""":math:`\langle h_l(x_i), h_l(x_j)\rangle`, shape ``(samples, L + 1, N, N)``."""
+        norm = (self.log_feature_norm2 / 2).exp()
+        return (self.direction @ self.direction.mT) * norm.unsqueeze(-1) * norm.unsqueeze(-2)
+
+    @property
+    def angle(self) -> Tensor:
+        r"""Angles between :math:`h_l(x_i)` and :math:`h_l(x_j)`, as :func:`srlib.arccos.between`; same shape."""
+        rows = [arccos.between(row.unsqueeze(-2), self.direction) for row in self.direction.unbind(-2)]
+        return torch.stack(rows, -2) if rows else torch.zeros_like(self.direction)
+
+
+def features(
+    ensemble: Ensemble,
+    x: Tensor,
+    samples: int,
+    *,
+    chunk_size: int | None = None,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> Features:
+    r"""Draw the inner products of all features, and the outputs, at several inputs, exactly in law.
+
+    No matrix is formed. A layer only sees the :math:`N` features before it, whose QR factorization is
+    :math:`h_{l-1} = FR`, and to :math:`F` the Haar factors of :math:`W_l = s_l U \Sigma V^\top` are uniform frames:
+
+    .. math::
+
+        \Sigma G R = F_B R_B , \qquad a_l = s_l\, O R_B , \qquad h_l = \varphi(a_l) ,
+
+    where :math:`G`, the first rows of an :math:`n_{l-1} \times d` Haar frame with :math:`d = \min(n_{l-1}, N)`, takes
+    the place of :math:`V^\top F`, and :math:`O`, an :math:`n_l \times \min(n_l, n_{l-1}, N)` one, that of
+    :math:`U F_B`. A layer costs :math:`O(n N^2)`.
+
+    Parameters
+    ----------
+    ensemble
+        The random model.
+    x
+        Inputs, shape ``(N, n_0)``, of type ``dtype``; they may be parallel, or zero, and :math:`N` may be 0 or larger
+        than a width.
+    samples
+        Number of independent networks, at least 1.
+    chunk_size
+        Networks simulated at a time; as many as a fixed memory budget allows when omitted. Chunks draw from
+        ``generator`` one after the other, so the result is what calls for one chunk each would give in turn. Another
+        size gives other networks of the same law, except that all sizes of at least ``samples`` give the same.
+    generator
+        Source of randomness; torch's default one when omitted.
+    dtype
+        Floating dtype of the inputs and the result. Half precision is computed in float32.
+    device
+        Device of the result and of ``generator``; that of ``x`` when omitted.
+
+    Returns
+    -------
+    Features
+        One row a network; the same networks at all inputs.
+
+    Raises
+    ------
+    TypeError
+        If ``ensemble`` is not an ensemble, ``samples`` or ``chunk_size`` not an integer, ``dtype`` not floating, or
+        ``x`` not a tensor of that type.
+    ValueError
+        If ``samples`` or ``chunk_size`` is less than 1, or ``x`` does not have shape ``(N, n_0)`` or holds NaN or
+        infinity.
+
+    References
+    ----------
+    :cite:t:`cho2009kernel` for the mean of the inner products after one layer, given those before it.
+
+    Examples
+    --------
+    >>> wide = Ensemble((10_000,) * 11, stable_ranks=500).preserving()
+    >>> x = torch.eye(2, 10_000, dtype=torch.float64)  # at a right angle
+    >>> draw = features(wide, x, 5, generator=torch.Generator().manual_seed(0))
+    >>> draw.gram.shape, draw.output.shape
+    (torch.Size([5, 11, 2, 2]), torch.Size([5, 2]))
+    >>> draw.angle[:, [0, 1, 10], 0, 1].mean(0).rad2deg().round(decimals=-1)  # wide layers make inputs more alike
+    tensor([90., 70., 30.], dtype=torch.float64)
+    """
+    if not isinstance(ensemble, Ensemble):
+        raise TypeError(f"ensemble must be an srlib.Ensemble, got {type(ensemble).__name__}")
+    dtype = _validation.floating_dtype(dtype)
+    x = _inputs(ensemble, x, dtype)
+    samples = _validation.width(samples, "samples")
+    sizes = chunks(samples, chunk_size, max(ensemble.widths) * max(len(x), 1))
+    if len(x) == 0:
+        shape = samples, ensemble.depth + 1
+        empty = ((*shape, 0), (*shape, 0, 0), (samples, 0))
+        return Features(*(torch.empty(size, dtype=dtype, device=device or x.device) for size in empty))
+
+    x = x.to(_validation.compute_dtype(dtype)).to(device)
+    layers = zip(ensemble.shapes, ensemble.stable_ranks, strict=True)
+    different = [levels(ensemble.law, shape, r) for shape, r in layers]
+    parts = [_chain(ensemble, different, x, Draws(size, generator, x.dtype, x.device)) for size in sizes]
+    return Features(*(torch.cat(part).to(dtype) for part in zip(*parts, strict=True)))
+
+
+def _inputs(ensemble: Ensemble, x: Tensor, dtype: torch.dtype) -> Tensor:
+    if not isinstance(x, Tensor) or x.dtype != dtype:
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"x must be a tensor of dtype {dtype}, got {kind}")
+    if x.ndim != 2 or x.shape[1] != ensemble.widths[0]:
+        raise ValueError(f"x must have shape (N, n_0) = (N, {ensemble.widths[0]}), got {tuple(x.shape)}")
+    if not torch.isfinite(x).all():
+        raise ValueError("x must have finite entries, got NaN or infinity")
+    return x
+
+
+def _chain(ensemble: Ensemble, different: list, x: Tensor, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    """Go from the inputs to the outputs, carrying the triangular factor of the features' directions (C2).
+
+    A network without biases is positively homogeneous, so every input is rescaled by itself.
+    """
+    N = len(x)
+    options = {"batch": draw.samples, "generator": draw.generator, "dtype": draw.dtype, "device": draw.device}
+    largest = _or_one(x.abs().amax(-1, keepdim=True))  # its square may overflow
+    norm, R = _polar((x / largest).mT.expand(draw.samples, -1, -1))
+    log_norm = norm.log() + largest.squeeze(-1).log()
+    log_norms, directions = [log_norm], [R]
+    for layer, (m, _) in enumerate(ensemble.shapes):
+        B = _stretched(ensemble, layer, different[layer], R.shape[-2], draw) @ R  # Sigma G R
+        R_B = torch.linalg.qr(B, mode="r").R
+        a = haar.orthogonal(m, R_B.shape[-2], **options) @ R_B
+        norm, R = _polar(torch.nn.functional.leaky_relu(a, ensemble.negative_slope))
+        log_norm = log_norm + norm.log() + math.log(ensemble.spectral_norms[layer])
+        log_norms.append(log_norm)
+        directions.append(R)
+
+    v = haar.orthogonal(ensemble.widths[-1], 1, **options)[:, : R.shape[-2]]  # in the basis that R refers to
+    output = ensemble.readout_norm * log_norm.exp() * (R.mT @ v).squeeze(-1)
+    padded = [torch.nn.functional.pad(R.mT, (0, N - R.shape[-2])) for R in directions]
+    return 2 * torch.stack(log_norms, 1), torch.stack(padded, 1), output
+
+
+def _polar(h: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the norms of the columns, and the triangular factor of the columns over their norms."""
+    R = torch.linalg.qr(h, mode="r").R
+    norm = torch.linalg.vector_norm(R, dim=-2)
+    return norm, R / _or_one(norm).unsqueeze(-2)
+
+
+def _or_one(norm: Tensor) -> Tensor:
+    return torch.where(norm > 0, norm, 1)
+
+
+def _stretched(ensemble: Ensemble, layer: int, groups: tuple[Tensor, Tensor] | None, d: int, draw: Draws) -> Tensor:
+    """Return Sigma G, or fewer rows with the same Gram matrix: at most ``d`` for each group of equal values."""
+    (m, n), r = ensemble.shapes[layer], ensemble.stable_ranks[layer]
+    k = min(m, n)
+    if groups is None or (len(groups[0]) + 1) * d >= n:
+        G = haar.orthogonal(n, d, batch=draw.samples, generator=draw.generator, dtype=draw.dtype, device=draw.device)
+        return draw.spectrum(ensemble.law, (m, n), r).unsqueeze(-1) * G[:, :k]
+
+    values, count = groups
+    count = torch.cat([count, count.new_tensor([n - k])]).unsqueeze(-1)  # Sigma cuts off the last group
+    row = torch.arange(d)
+    kept = row < count
+    # A frame is Z S^{-1} with Z Gaussian and S^T S = Z^T Z. In QR factors of its groups, Z is triangular (Bartlett).
+    diagonal = draw.chi2(draw.constant((count - row).clamp(min=0).flatten())).sqrt().unflatten(-1, kept.shape)
+    T = draw.normal(kept.numel() * d).unflatten(-1, (*kept.shape, d)).triu(1) + diagonal.diag_embed()
+    Q, S = torch.linalg.qr(T[:, kept])
+    G = Q * S.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # S must be a function of Z^T Z
+    sigma = values.unsqueeze(-1).expand(-1, d)[kept[:-1]].to(G)
+    return sigma.unsqueeze(-1) * G[:, : len(sigma)]
