@@ -26,8 +26,8 @@ DATA = ROOT / "notebooks/data/performance"
 def measure_row(row: Row, device: str, repeats: int) -> dict:
     torch.manual_seed(0)
     contest = row.build(device)
-    seconds = measure.alternate({"ours": contest.ours, "peer": contest.peer}, repeats)
-    ratio = measure.spread(row.ratios(contest, seconds))
+    seconds = measure.alternate(contest.calls, repeats)
+    value = measure.spread(row.values(contest, seconds))
     return {
         "id": row.id,
         "device": device,
@@ -35,11 +35,11 @@ def measure_row(row: Row, device: str, repeats: int) -> dict:
         "peer": row.peer,
         "quantity": row.quantity,
         "target": row.target,
-        "ratio": ratio,
-        "holds": row.holds(ratio["median"]),
+        "value": value,
+        "holds": row.holds(value["median"]),
         "seconds": {name: measure.spread(values)["median"] for name, values in seconds.items()},
         "worth": contest.worth,
-        "peak": {side: peak_of(row, side, device) for side in ("ours", "peer")},
+        "peak": {side: peak_of(row, side, device) for side in contest.calls},
         "repeats": repeats,
     }
 
@@ -68,14 +68,14 @@ def measure_curve(curve: Curve, device: str, repeats: int) -> dict:
 
 def lines(run: dict) -> list[str]:
     """Return the table as text."""
-    text = [f"{'':34} {'ratio':>8}  {'quartiles':>15}  {'wanted':>8}   {'ours':>9} {'peer':>9}   memory MB"]
+    text = [f"{'':34} {'median':>8}  {'quartiles':>15}  {'wanted':>8}   {'ours / peer, ms':>18}   peak memory, MB"]
     for row in run["rows"]:
-        ratio, sign = row["ratio"], "≤" if row["quantity"] == "time ratio" else "≥"
+        value, sign = row["value"], "≤" if row["quantity"] in ("time ratio", "seconds") else "≥"
+        seconds = [f"{1e3 * value:.1f}" for value in row["seconds"].values()]
         memory = [f"{bytes / 1e6:.0f}" if bytes is not None else "?" for bytes in row["peak"].values()]
         text.append(
-            f"{row['id']:28} {row['device']:5} {ratio['median']:8.3g}  {ratio['low']:7.3g}{ratio['high']:8.3g}  "
-            f"{sign} {row['target']:<6g} {'ok' if row['holds'] else 'NO'} "
-            f"{1e3 * row['seconds']['ours']:8.1f}  {1e3 * row['seconds']['peer']:8.1f} ms  {' / '.join(memory)}"
+            f"{row['id']:28} {row['device']:5} {value['median']:8.3g}  {value['low']:7.3g}{value['high']:8.3g}  "
+            f"{sign} {row['target']:<6g} {'ok' if row['holds'] else 'NO'} {' / '.join(seconds):>18}   {' / '.join(memory)}"
         )
     return text
 

@@ -1,8 +1,14 @@
 """The table: what is measured, against which recipe, and what is wanted."""
 
+import contextlib
+import io
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,11 +21,15 @@ from srlib import Ensemble, collapsed, ntk, spectra
 
 @dataclass(frozen=True)
 class Contest:
-    """Two calls, and how many calls of the peer one of ours is worth."""
+    """Our call, that of the peer if there is one, and how many calls of the peer one of ours is worth."""
 
     ours: Call
-    peer: Call
+    peer: Call | None = None
     worth: float = 1.0
+
+    @property
+    def calls(self) -> dict[str, Call]:
+        return {"ours": self.ours} | ({} if self.peer is None else {"peer": self.peer})
 
 
 @dataclass(frozen=True)
@@ -29,17 +39,20 @@ class Row:
     id: str
     work: str
     peer: str
-    quantity: str  # "time ratio" (ours over theirs), "speed-up" (theirs over ours), or "share" of the peer's rate
-    target: float  # at most for a time ratio, at least otherwise
+    quantity: str  # time ratio (ours over theirs), speed-up (theirs over ours), share (of the peer's rate), seconds
+    target: float  # at most for a time ratio and for seconds, at least otherwise
     build: Callable[[str], Contest]  # from a device
 
-    def ratios(self, contest: Contest, seconds: dict[str, list[float]]) -> list[float]:
+    def values(self, contest: Contest, seconds: dict[str, list[float]]) -> list[float]:
+        """Return the quantity, repeat by repeat."""
+        if self.quantity == "seconds":
+            return seconds["ours"]
         pairs = zip(seconds["ours"], seconds["peer"], strict=True)
         ratios = [ours / (contest.worth * peer) for ours, peer in pairs]
         return ratios if self.quantity == "time ratio" else [1 / ratio for ratio in ratios]
 
-    def holds(self, ratio: float) -> bool:
-        return ratio <= self.target if self.quantity == "time ratio" else ratio >= self.target
+    def holds(self, value: float) -> bool:
+        return value <= self.target if self.quantity in ("time ratio", "seconds") else value >= self.target
 
 
 def network(widths: tuple[int, ...], device: str, *, batch: int = 1) -> srlib.Network:
@@ -90,6 +103,24 @@ def kernel_law(width: int, depth: int, networks: int, device: str) -> Contest:
     )
 
 
+def importing(device: str) -> Contest:
+    def call(name: str) -> Call:
+        return lambda: subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
+
+    return Contest(call("srlib"), call("torch"))
+
+
+def quick_start(device: str) -> Contest:
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    code = compile(re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1], "README.md", "exec")
+
+    def call() -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(code, {})
+
+    return Contest(call)
+
+
 def table() -> list[Row]:
     """Return the published rows."""
     rows = []
@@ -132,4 +163,9 @@ def table() -> list[Row]:
     ]
     dense = "dense networks and one pass"
     work = "law of one input's kernel, width 1,024, depth 10"
-    return [*rows, Row("law", work, dense, "speed-up", 1000, partial(kernel_law, 1024, 10, 1000))]
+    return [
+        *rows,
+        Row("law", work, dense, "speed-up", 1000, partial(kernel_law, 1024, 10, 1000)),
+        Row("import", "`import srlib`, in a new process", "`import torch`", "time ratio", 1.25, importing),
+        Row("quick-start", "the quick start of the README, after its imports", "", "seconds", 1, quick_start),
+    ]
