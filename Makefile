@@ -12,6 +12,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONHASHSEED := 0
 export JUPYTER_PREFER_ENV_PATH := 1
+# Tests run side by side, one a core: more threads than cores would spend their time waiting for each other.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Snakemake's own lock outlives a killed run; this one goes with its process.
 SNAKEMAKE = flock --close _build/.$@.lock $(BIN)/snakemake --snakefile workflow/Snakefile \
 	--jobs $(JOBS) --quiet all --rerun-incomplete --nolock
@@ -39,8 +41,8 @@ book: $(READY) ## execute all stale notebooks, check the claims, build the site 
 	@echo "the book is in _build/html; \`make serve\` opens it"
 
 test: $(READY) ## unit, property and doctest tests, stored outputs of the notebooks, the built book
-	$(BIN)/python -m pytest -q --ignore tests/test_site.py -n $(JOBS)
-	TQDM_DISABLE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -c tests/nbval.ini --rootdir . \
+	$(ONE_THREAD) $(BIN)/python -m pytest -q --ignore tests/test_site.py -n $(JOBS)
+	TQDM_DISABLE=1 $(ONE_THREAD) $(BIN)/python -m pytest -q -c tests/nbval.ini --rootdir . \
 		--nbval notebooks --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg -n $(JOBS) --dist loadfile
 	@$(MAKE) --no-print-directory book
 	$(BIN)/python -m pytest -q tests/test_site.py

@@ -15,6 +15,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "workflow"))
+import claims  # noqa: E402
+import project  # noqa: E402
+
 HEADER = """\
 # ---
 # jupyter:
@@ -125,16 +129,26 @@ for word in "many pieces of one stream".split():
     copies = []
     for _ in range(2):
         shutil.rmtree(checkout.root / "_build", ignore_errors=True)
-        assert checkout.run() == (0, "")
+        assert checkout.run("_build/src/notebooks/01_first.ipynb") == (0, "")
         copies.append(checkout.executed("01_first").read_bytes())
     assert b"image/png" in copies[0]
     assert copies[0] == copies[1]
 
 
+WAITING = """
+# %%
+import time
+from pathlib import Path
+
+print("begun", flush=True)
+while not Path("../go").exists():
+    time.sleep(0.05)
+print("done")
+"""
+
+
 def test_a_killed_run_leaves_nothing_half_written_and_the_next_one_finishes(checkout):
-    checkout.write(
-        "02_second", BODY + "\n# %%\nimport time\n\nfor i in range(40):\n    print(i)\n    time.sleep(0.2)\n"
-    )
+    checkout.write("02_second", BODY + WAITING)
     process = checkout.start(start_new_session=True)
     deadline = time.monotonic() + 60
     while not checkout.executed("01_first").exists() and time.monotonic() < deadline:
@@ -144,9 +158,10 @@ def test_a_killed_run_leaves_nothing_half_written_and_the_next_one_finishes(chec
     assert set(checkout.stamps()) == {"01_first"}, "only the finished notebook is there"
     nbformat.validate(nbformat.read(checkout.executed("01_first"), as_version=4))
 
+    (checkout.root / "go").touch()
     assert checkout.run() == (0, "")
     cells = nbformat.read(checkout.executed("02_second"), as_version=4).cells
-    assert cells[-1].outputs[0].text.splitlines()[-1] == "39"
+    assert cells[-1].outputs[0].text == "begun\ndone\n"
 
 
 def bad_missing(checkout):
@@ -195,7 +210,7 @@ def bad_figure(checkout):
 )
 def test_bad_input_stops_with_one_line_that_says_what_to_do(checkout, spoil, line):
     spoil(checkout)
-    status, message = checkout.run()
+    status, message = checkout.run("_build/src/notebooks/02_second.ipynb")
     assert status != 0
     assert message.startswith("error: ")
     assert len(message.splitlines()) == 1, message
@@ -234,33 +249,62 @@ def claims_body(id="F2.depth", verdict="pass", rejected='["rank"]', false_alarm=
     )
 
 
-@pytest.mark.parametrize(
-    ("notebook", "chapter", "line"),
-    [
-        (claims_body(), THEOREM.format(label="F2"), None),
-        (claims_body(verdict="fail"), THEOREM.format(label="F2"), "claim F2.depth failed (notebooks/01_first, cell-02"),
-        (claims_body(rejected="[]"), THEOREM.format(label="F2"), "claim F2.depth has no negative control"),
-        (claims_body(), THEOREM.format(label="F3"), "claim F2.depth has no theorem"),
-        (claims_body(), THEOREM.format(label="F3"), "book/index.md: theorem F3 has no claim"),
-        (claims_body(), "```{prf:theorem} F2\n\nText.\n```\n", "book/index.md: theorem F2 has no label"),
-        (claims_body() + CLAIM.format(id="F2.depth", statement="F2", verdict="pass", rejected='["x"]', false_alarm=0),
-         THEOREM.format(label="F2"), "claim F2.depth is made 2 times"),
-        (claims_body(false_alarm=0.01), THEOREM.format(label="F2"), "false alarm with probability 1.0e-02 > 0.001"),
-    ],
-    ids=["all is well", "failed", "no control", "no theorem", "no claim", "no label", "twice", "too many alarms"],
-)  # fmt: skip
-def test_claims_and_theorems_are_held_against_each_other(checkout, notebook, chapter, line):
-    checkout.write("01_first", notebook)
-    (checkout.root / "book" / "index.md").write_text("# Index\n\n" + chapter)
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+def test_claims_of_the_executed_notebooks_decide_whether_the_workflow_goes_on(checkout, verdict):
+    checkout.list("01_first")
+    (checkout.root / "notebooks" / "02_second.py").unlink()
+    checkout.write("01_first", claims_body(verdict=verdict))
+    (checkout.root / "book" / "index.md").write_text("# Index\n\n" + THEOREM.format(label="F2"))
     status, message = checkout.run("_build/claims.verified")
-    assert (checkout.root / "_build" / "claims.json").exists(), message
     records = json.loads((checkout.root / "_build" / "claims.json").read_text())
-    assert records[0]["notebook"] == "01_first"
-    if line is None:
+    assert [(record["id"], record["notebook"], record["cell"]) for record in records] == [
+        ("F2.depth", "01_first", "cell-02")
+    ]
+    if verdict == "pass":
         assert (status, message) == (0, "1 claims hold")
     else:
         assert status != 0
-        assert line in message
+        assert message.startswith("error: claim F2.depth failed (notebooks/01_first, cell-02): what was compared:")
+        assert not (checkout.root / "_build" / "claims.verified").exists()
+
+
+def record(id="F2.depth", **change):
+    return {
+        "id": id, "statement": id.split(".")[0], "kind": "exact", "text": "what was compared", "prediction": 1.0,
+        "estimate": 1.02, "interval": [1.0, 1.0], "verdict": "pass", "rejected": ["rank"], "missed": [],
+        "false_alarm": 0.0, "notebook": "01_first", "cell": "cell-02",
+    } | change  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("records", "chapter", "lines"),
+    [
+        ([record()], THEOREM.format(label="F2"), []),
+        ([record(verdict="fail")], THEOREM.format(label="F2"), ["claim F2.depth failed (notebooks/01_first, cell-02"]),
+        ([record(rejected=[])], THEOREM.format(label="F2"), ["claim F2.depth has no negative control"]),
+        ([record()], THEOREM.format(label="F3"),
+         ["claim F2.depth has no theorem", "index.md: theorem F3 has no claim"]),
+        ([record()], "```{prf:theorem} F2\n\nText.\n```\n", ["index.md: theorem F2 has no label"]),
+        ([record(), record()], THEOREM.format(label="F2"), ["claim F2.depth is made 2 times"]),
+        ([record(false_alarm=0.01)], THEOREM.format(label="F2"), ["false alarm with probability 1.0e-02 > 0.001"]),
+    ],
+    ids=["all is well", "failed", "no control", "no theorem", "no label", "twice", "too many alarms"],
+)  # fmt: skip
+def test_claims_and_theorems_are_held_against_each_other(tmp_path, monkeypatch, capsys, records, chapter, lines):
+    (tmp_path / "index.md").write_text("# Index\n\n" + chapter)
+    (tmp_path / "claims.json").write_text(json.dumps(records))
+    monkeypatch.setattr(sys, "argv", ["claims.py", "verify", f"{tmp_path}/claims.json", f"{tmp_path}/index.md"])
+    if lines:
+        with pytest.raises(SystemExit) as stopped:
+            project.run(claims.main)
+        found = stopped.value.code.splitlines()
+        assert len(found) == len(lines)
+        for shown, line in zip(found, lines, strict=True):
+            assert shown.startswith("error: ")
+            assert line in shown
+    else:
+        project.run(claims.main)
+        assert capsys.readouterr().err == "1 claims hold\n"
 
 
 def test_compare_names_the_first_differing_cell_and_accept_settles_it(checkout):
@@ -308,7 +352,10 @@ def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_clai
     wrong = source.replace("mean = eta * s**2 * r / n  # F2", f"mean = {factor} * eta * s**2 * r / n")
     assert wrong != source
     (tmp_path / "srlib" / "moments" / "feature.py").write_text(wrong)
-    shutil.copy(ROOT / "notebooks" / "03_feedforward.py", tmp_path / "notebooks")
+    notebook = (ROOT / "notebooks" / "03_feedforward.py").read_text()
+    exact, heading, _ = notebook.partition("# %% [markdown]\n# ## Dense networks (F2, F3)\n")
+    assert heading
+    (tmp_path / "notebooks" / "03_feedforward.py").write_text(exact)
     shutil.copy(ROOT / "book" / "feedforward.md", tmp_path / "book" / "index.md")
     checkout.list("03_feedforward")
     for name in ("01_first", "02_second"):

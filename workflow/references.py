@@ -89,8 +89,8 @@ def accept() -> None:
             raise ProjectError(f"{name} has not been executed: run `make book` first")
     for name in notebooks():
         shutil.copy(EXECUTED / f"{name}.ipynb", REFERENCES / f"{name}.ipynb")
-    pictures = figures(EXECUTED / f"{name}.ipynb" for name in notebooks())
-    (ROOT / "book" / "_static" / "overview.png").write_bytes(pictures[PICTURE])
+    picture, _ = figures(EXECUTED / f"{name}.ipynb" for name in notebooks())[PICTURE]
+    (ROOT / "book" / "_static" / "overview.png").write_bytes(picture)
     print(f"accepted {len(notebooks())} notebooks; look at `git diff --stat notebooks/` and commit")
 
 

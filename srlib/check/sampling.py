@@ -90,16 +90,13 @@ def sampled(
     scale = np.abs(prediction) if scale is None else np.full(prediction.shape, float(scale))
     critical = NormalDist().inv_cdf(1 - false_alarm / (2 * max(prediction.size, 1)))
 
-    def slacks(draws, p):
-        if np.shape(draws)[1:] != prediction.shape:
-            raise ValueError(f"samples must have shape (N, *{prediction.shape}), got {np.shape(draws)}")
-        mean, error, skew = _mean(draws, scale)
+    def slacks(mean, error, skew, p):
         return 1 - np.abs(_deskew((mean - array(p)) / error, skew)) / critical
 
-    slack = slacks(samples, prediction)
-    controls = {name: slacks(samples, w) for name, w in wrong.items()}
-    controls |= {name: slacks(draws, prediction) for name, draws in wrong_samples.items()}
     mean, error, skew = _mean(samples, scale)
+    slack = slacks(mean, error, skew, prediction)
+    controls = {name: slacks(mean, error, skew, w) for name, w in wrong.items()}
+    controls |= {name: slacks(*_mean(draws, scale), prediction) for name, draws in wrong_samples.items()}
     interval = (mean - error * _reskew(critical, skew), mean - error * _reskew(-critical, skew))
     return Claim.settle(
         id,
@@ -118,12 +115,16 @@ def sampled(
 
 
 def _mean(samples, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, its standard error, and the constant c of Hall's transformation."""
     draws = array(samples)
+    if draws.shape[1:] != scale.shape:
+        raise ValueError(f"samples must have shape (N, *{scale.shape}), got {draws.shape}")
     if draws.ndim == 0 or len(draws) < 100:
         raise ValueError(f"samples must hold at least 100 replicates along the first axis, got shape {draws.shape}")
     mean, deviation = draws.mean(0), draws.std(0, ddof=1)
     deviation = np.maximum(deviation, 1e-12 * scale * math.sqrt(len(draws)))  # rounding is not randomness
-    skew = (((draws - mean) / deviation) ** 3).mean(0) / (3 * math.sqrt(len(draws)))
+    z = (draws - mean) / deviation
+    skew = (z * z * z).mean(0) / (3 * math.sqrt(len(draws)))  # a power takes ten times longer
     return mean, deviation / math.sqrt(len(draws)), skew
 
 

@@ -12,8 +12,8 @@ from srlib.training import Perceptrons
 #: Weights ``(batch, n_l, n_{l-1})`` and biases ``(batch, n_l)`` of the hidden layers, float64.
 Layers = list[tuple[Tensor, Tensor | None]]
 
-#: Numbers that one array of a chunk of networks may hold (16 MB in float64).
-_CHUNK = 2**21
+#: Numbers that one array of a chunk of networks may hold (8 MB in float64: no more than caches hold).
+_CHUNK = 2**20
 
 
 def layers(networks: Network | Perceptrons, curve: Curve) -> tuple[Layers, float]:

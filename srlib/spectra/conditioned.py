@@ -58,21 +58,23 @@ def _sweep(lam: Tensor, d: int, n: int, generator: torch.Generator | None) -> No
     """Turn disjoint random pairs one after the other; all chains share the pairs and nothing else."""
     size, chains = lam.shape
     options = {"generator": generator, "dtype": lam.dtype, "device": lam.device}
-    order = torch.rand(size, **options).argsort().tolist()
+    first, second = torch.rand(size, **options).argsort()[: size // 2 * 2].reshape(-1, 2).T
     turn, sign, level = torch.rand(3, size // 2, chains, **options)
     turn = torch.where(sign < 0.5, -1.0, 1.0) * (8 * n) ** -turn  # uniform in scale
-    for i, j, turned, u in zip(order[::2], order[1::2], turn, level, strict=False):
-        x, y = lam[i], lam[j]
-        T, P = x + y, x * y
-        arc = math.pi / 2 - 2 * torch.arccos(T.rsqrt().clamp(max=1))  # of the circle inside the square
-        angle = arc * turned
-        X = (x.sqrt() * angle.cos() + y.sqrt() * angle.sin()).square()
-        Y = (y.sqrt() * angle.cos() - x.sqrt() * angle.sin()).square()
-        Q = X * Y
+    x, y = lam[first], lam[second]  # pairs are disjoint: no turn changes where a later one starts
+    T, P = x + y, x * y
+    arc = math.pi / 2 - 2 * torch.arccos(T.rsqrt().clamp(max=1))  # of the circle inside the square
+    angle = arc * turn
+    X = (x.sqrt() * angle.cos() + y.sqrt() * angle.sin()).square()
+    Y = (y.sqrt() * angle.cos() - x.sqrt() * angle.sin()).square()
+    Q = X * Y
+    wall = (1 - T + Q) / (1 - T + P)
+    own = (X - Y) / (x - y) * (Q / P).pow(d / 2)
+    inside = (X <= 1) & (Y <= 1)
+    for pair, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
         # M3 in the angle of (sigma_i, sigma_j); (x - z)(y - z) = P - z (T - z) for every other z
-        z = lam * (T - lam)
-        ratio = (Q - z) / (P - z)
-        ratio[i] = (1 - T + Q) / (1 - T + P)
-        ratio[j] = (X - Y) / (x - y) * (Q / P).pow(d / 2)
-        moved = (u < ratio.prod(0).abs()) & (X <= 1) & (Y <= 1)
-        lam[i], lam[j] = torch.where(moved, X, x), torch.where(moved, Y, y)
+        z = (T[pair] - lam).mul_(lam)
+        ratio = (Q[pair] - z).div_(P[pair] - z)
+        ratio[i], ratio[j] = wall[pair], own[pair]
+        moved = (level[pair] < ratio.prod(0).abs_()) & inside[pair]
+        lam[i], lam[j] = torch.where(moved, X[pair], x[pair]), torch.where(moved, Y[pair], y[pair])
