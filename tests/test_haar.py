@@ -53,7 +53,10 @@ def test_members_of_a_batch_and_successive_draws_differ(generator):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("n", "k"), SIZES)
 def test_is_the_sign_fixed_qr_factor_of_a_gaussian_matrix(n, k, seed):
-    gaussian = torch.randn(k, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).mT
+    drawn = torch.randn(k * n - k * (k - 1) // 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    gaussian = torch.randn(n, k, dtype=torch.float64)
+    for j, column in enumerate(drawn.split([n - j for j in range(k)])):
+        gaussian[j:, j] = column
     A, Q = naive.householder_qr(gaussian)
     torch.testing.assert_close(draw(n, k, seed=seed), Q, rtol=0, atol=1e-12)
     torch.testing.assert_close(draw(n, k, seed=seed), naive.gram_schmidt(A), rtol=0, atol=1e-9)
