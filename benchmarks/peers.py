@@ -19,15 +19,15 @@ def perceptron(network: Network) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers[:-1])
 
 
-def jacobian_contraction(model: torch.nn.Module, x: Tensor) -> Tensor:
-    """Empirical tangent kernel by torch.func: a Jacobian for each input and weight, then their inner products."""
+def jacobian_contraction(model: torch.nn.Module, x1: Tensor, x2: Tensor) -> Tensor:
+    """Empirical tangent kernel by torch.func: the Jacobian at every input of either set, then all inner products."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
 
     def output(parameters, x):
         return functional_call(model, parameters, (x.unsqueeze(0),)).squeeze(0)
 
-    jacobians = vmap(jacrev(output), (None, 0))(parameters, x)
-    return sum(torch.einsum("iaf,jaf->ij", J, J) for J in (J.flatten(2) for J in jacobians.values()))
+    first, second = (vmap(jacrev(output), (None, 0))(parameters, x) for x in (x1, x2))
+    return sum(torch.einsum("iaf,jaf->ij", first[name].flatten(2), second[name].flatten(2)) for name in parameters)
 
 
 def gram_recursion(ensemble: Ensemble, x: Tensor) -> tuple[Tensor, Tensor]:

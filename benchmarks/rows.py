@@ -74,7 +74,7 @@ def sampling(n: int, law: spectra.Law, device: str) -> Contest:
 def empirical(widths: tuple[int, ...], count: int, device: str) -> Contest:
     net, x = network(widths, device), inputs(count, widths[0], device)
     model = peers.perceptron(net)
-    return Contest(lambda: ntk.empirical(net, x), lambda: peers.jacobian_contraction(model, x))
+    return Contest(lambda: ntk.empirical(net, x), lambda: peers.jacobian_contraction(model, x, x))
 
 
 def matmul_share(widths: tuple[int, ...], count: int, device: str) -> Contest:

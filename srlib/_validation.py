@@ -79,9 +79,14 @@ def matrix(W: Tensor, name: str = "W") -> Tensor:
         raise TypeError(f"{name} must be a real floating tensor, got {kind}")
     if W.ndim < 2 or 0 in W.shape[-2:]:
         raise ValueError(f"{name} must have shape (..., m, n) with m, n >= 1, got {tuple(W.shape)}")
-    if not torch.isfinite(W).all():
+    if not finite(W):
         raise ValueError(f"{name} must have finite entries, got NaN or infinity")
     return W.to(compute_dtype(W.dtype))
+
+
+def finite(x: Tensor) -> bool:
+    """Tell whether no entry is NaN or infinite, in one pass: both extremes of a tensor tell."""
+    return x.numel() == 0 or bool(torch.stack(x.aminmax()).isfinite().all())
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -223,7 +223,7 @@ def _factors(network: Network, passes: list[Activations]) -> Iterator[tuple[list
         yield [passes[0].post[l], deltas[0]], [passes[-1].post[l], deltas[-1]]
         if l:
             W = network.weights[l].to(back.dtype)
-            deltas = [(delta @ W).mul_(run.gates[l - 1]) for run, delta in zip(passes, deltas, strict=True)]
+            deltas = [(W.mT @ delta.mT).mT.mul_(run.gates[l - 1]) for run, delta in zip(passes, deltas, strict=True)]
 
 
 def _product(first: list[Tensor], second: list[Tensor]) -> Tensor:
@@ -257,7 +257,7 @@ def _inputs(ensemble: Ensemble, x: Tensor, name: str) -> Tensor:
         )
     if x.ndim != 2 or x.shape[1] != ensemble.widths[0]:
         raise ValueError(f"{name} must have shape (N, n_0) = (N, {ensemble.widths[0]}), got {tuple(x.shape)}")
-    if not torch.isfinite(x).all():
+    if not _validation.finite(x):
         raise ValueError(f"{name} must have finite entries, got NaN or infinity")
     return x
 

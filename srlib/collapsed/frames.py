@@ -147,7 +147,7 @@ def _inputs(ensemble: Ensemble, x: Tensor, dtype: torch.dtype) -> Tensor:
         raise TypeError(f"x must be a tensor of dtype {dtype}, got {kind}")
     if x.ndim != 2 or x.shape[1] != ensemble.widths[0]:
         raise ValueError(f"x must have shape (N, n_0) = (N, {ensemble.widths[0]}), got {tuple(x.shape)}")
-    if not torch.isfinite(x).all():
+    if not _validation.finite(x):
         raise ValueError("x must have finite entries, got NaN or infinity")
     return x
 
