@@ -14,8 +14,9 @@ from srlib.feedforward import Activations, forward
 
 __all__ = ["Kernels", "empirical", "infinite", "layers"]
 
-#: Entries of the infinite-width kernel that are computed together: few enough to stay in cache.
-_BLOCK = 2**17
+#: Entries of the infinite-width kernel whose angles are computed together, enough for a fast matrix product, and
+#: bytes of those that go through the layers together, few enough to stay in cache.
+_CHUNK, _BLOCK = 2**20, 2**20
 
 #: Angles whose cosine is closer to 1 or -1 than this are taken from the difference of the two inputs.
 _NEAR = 1e-3
@@ -158,7 +159,7 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
         omitted, and the kernels are then symmetric to the last bit. Half precision is computed in float32. The
         kernel with a zero input is 0.
     chunk_size
-        Rows of the kernels that are computed together; as many as stay in cache when omitted. Beside the kernels,
+        Rows of the kernels that are computed together; a million entries when omitted. Beside the kernels,
         memory for about ten times ``chunk_size * N2`` numbers is needed.
 
     Returns
@@ -190,15 +191,16 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
     x2 = x1 if symmetric else _inputs(ensemble, x2, "x2")
     if x1.dtype != x2.dtype:
         raise TypeError(f"x1 and x2 must have one dtype, got {x1.dtype} and {x2.dtype}")
-    size = _chunk(chunk_size) or _BLOCK // max(1, len(x2))
+    size = _chunk(chunk_size) or _CHUNK // max(1, len(x2))
 
-    (norm1, unit1), (norm2, unit2) = (_polar(x.to(_validation.compute_dtype(x.dtype))) for x in (x1, x2))
+    norm1, unit1 = _polar(x1)
+    norm2, unit2 = (norm1, unit1) if symmetric else _polar(x2)
     kernels = Kernels(x1.new_empty(len(x1), len(x2)), x1.new_empty(len(x1), len(x2)))
     for row in _rows(len(x1), size):
         column = slice(row.start if symmetric else 0, None)
         theta = _angles(unit1[row], unit2[column])
         for kernel, geometry in zip(kernels, _geometry(ensemble, theta), strict=True):
-            block = norm1[row, None] * norm2[column] * geometry
+            block = geometry.mul_(norm1[row, None]).mul_(norm2[column])
             if symmetric:  # what lies below the diagonal is copied from above it
                 square = block[:, : len(block)]
                 square.copy_(square.triu() + square.triu(1).mT)
@@ -263,7 +265,8 @@ def _inputs(ensemble: Ensemble, x: Tensor, name: str) -> Tensor:
 
 
 def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return norms and unit vectors; a zero vector stays one."""
+    """Return norms and unit vectors in at least float32; a zero vector stays one."""
+    x = x.to(_validation.compute_dtype(x.dtype))
     norm = torch.linalg.vector_norm(x, dim=-1)
     return norm, torch.where(norm.unsqueeze(-1) > 0, x / norm.unsqueeze(-1), 0)
 
@@ -286,22 +289,29 @@ def _geometry(ensemble: Ensemble, theta: Tensor) -> Kernels:
     power = [s**2 * r for s, r in zip(ensemble.spectral_norms, ensemble.stable_ranks, strict=True)]
     growth = math.fsum(math.log(eta * c / n) for c, n in zip(power, ensemble.widths, strict=False))
     output = growth + math.log(ensemble.readout_norm**2 / ensemble.widths[-1])  # of E f^2
+    means = [_exp(output + math.log(n * m / c)) for (m, n), c in zip(ensemble.shapes, power, strict=True)]  # N1
 
-    # Half the angle, its sine and its cosine: one inverse sine a layer, and nothing cancels for nearby inputs.
-    half = theta / 2
-    sin, cos = half.sin(), half.cos()
-    tangent = torch.zeros_like(theta)
-    for (m, n), c in zip(ensemble.shapes, power, strict=True):
-        loss = sin.square()
-        cos_theta = loss.mul(-2).add_(1)
-        tangent.add_(cos_theta, alpha=_exp(output + math.log(n * m / c)))  # N1: E f^2 over the mean squared weight
-        tangent.mul_(half.mul(-2 * bend).add_(1))  # kappa_0 / eta
-        # (1 - cos theta') / 2 = (1 - cos theta) / 2 - bend (sin theta - theta cos theta) / 2
-        loss.addcmul_(sin, cos, value=-bend).addcmul_(half, cos_theta, value=bend).clamp_(0, 1)
-        sin, cos = loss.sqrt(), loss.neg().add_(1).sqrt_()
-        half = sin.asin()
-    feature = sin.square_().mul_(-2).add_(1).mul_(_exp(growth))
-    return Kernels(feature, tangent.add_(feature))
+    kernels = Kernels(torch.empty_like(theta), torch.zeros_like(theta))
+    size = _BLOCK // theta.element_size()
+    one, buffers = theta.new_ones(()), theta.new_empty(5, min(size, theta.numel()))
+    for angle, feature, tangent in zip(*(t.flatten().split(size) for t in (theta, *kernels)), strict=True):
+        # Half the angle, its sine and its cosine: one inverse sine a layer, and nothing cancels for nearby inputs.
+        half, sin, cos, loss, other = buffers[:, : len(angle)]
+        torch.mul(angle, 0.5, out=half)
+        torch.sin(half, out=sin)
+        torch.cos(half, out=cos)
+        torch.square(sin, out=loss)  # (1 - cos theta) / 2
+        for mean in means:
+            tangent.add_(cos_theta := torch.sub(one, loss, alpha=2, out=other), alpha=mean)
+            # (1 - cos theta') / 2 = (1 - cos theta) / 2 - bend (sin theta - theta cos theta) / 2
+            loss.addcmul_(sin, cos, value=-bend).addcmul_(half, cos_theta, value=bend).clamp_(0, 1)
+            tangent.mul_(torch.sub(one, half, alpha=2 * bend, out=other))  # kappa_0 / eta
+            torch.sqrt(loss, out=sin)
+            torch.sub(one, loss, out=cos).sqrt_()
+            torch.asin(sin, out=half)
+        torch.sub(one, loss, alpha=2, out=feature).mul_(_exp(growth))
+        tangent.add_(feature)
+    return kernels
 
 
 def _exp(value: float) -> float:
