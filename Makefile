@@ -5,6 +5,8 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 NOTEBOOK ?=
 PARAMETERS ?=
 PORT ?= 8000
+RUN ?= 1
+ONLY ?=
 PROFILE ?= published
 EXECUTOR ?= local
 
@@ -19,7 +21,7 @@ SNAKEMAKE = flock --close _build/.$@.lock $(BIN)/snakemake --snakefile workflow/
 	--jobs $(JOBS) --quiet all --rerun-incomplete --nolock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint serve run compare accept sweep clean distclean
+.PHONY: help setup book test lint serve run compare accept sweep bench clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +74,9 @@ sweep: $(READY) ## train the initialization sweep, one job a cell: PROFILE=quick
 	@$(SNAKEMAKE) --executor $(EXECUTOR) --keep-going _build/sweep/$(PROFILE)/tables/provenance.json \
 		|| { echo "make sweep stopped; finished cells are kept, run it again to go on" >&2; exit 1; }
 	@$(BIN)/python workflow/tables.py accept $(PROFILE)
+
+bench: $(READY) ## time the package against other recipes on a quiet machine: RUN=2 stores another run; ONLY="sample law" some rows
+	@$(BIN)/python -m benchmarks $(ONLY) --run $(RUN)
 
 clean: ## remove what was built
 	rm -rf _build .snakemake

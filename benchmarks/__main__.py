@@ -1,8 +1,10 @@
 """Measure the table and the scaling curves, print them, and store them with the machine that they were measured on.
 
-make bench                 the first of the published runs
-make bench RUN=2           another one beside it
-make bench ROWS="law"      only the rows and curves whose names contain a word; the others are kept
+make bench                   the first of the published runs
+make bench RUN=2             another one beside it
+make bench ONLY="law"        only the rows and curves whose names contain a word; the others are kept
+make bench ONLY="table:"     only the table
+make bench ONLY="book"       how long the whole book and all tests take, in a fresh clone: half an hour
 """
 
 import argparse
@@ -15,7 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from benchmarks import measure
+from benchmarks import book, measure
 from benchmarks.curves import Curve, curves
 from benchmarks.rows import Row, table
 
@@ -39,18 +41,18 @@ def measure_row(row: Row, device: str, repeats: int) -> dict:
         "holds": row.holds(value["median"]),
         "seconds": {name: measure.spread(values)["median"] for name, values in seconds.items()},
         "worth": contest.worth,
-        "peak": {side: peak_of(row, side, device) for side in contest.calls},
+        "peak": peak_of(row, device) if row.memory else {},
         "repeats": repeats,
     }
 
 
-def peak_of(row: Row, side: str, device: str) -> int | None:
-    """Measure a side's peak memory in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks", "--peak", row.id, side, "--device", device]
+def peak_of(row: Row, device: str) -> dict[str, int | None]:
+    """Measure the peak memory of either side in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks", "--peak", row.id, "--device", device]
     environment = os.environ | measure.RETURNING
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        raise RuntimeError(f"{row.id}: measuring the peak memory of {side} failed:\n{result.stderr}")
+        raise RuntimeError(f"{row.id}: measuring the peak memory failed:\n{result.stderr}")
     return json.loads(result.stdout)
 
 
@@ -69,13 +71,14 @@ def measure_curve(curve: Curve, device: str, repeats: int) -> dict:
 def lines(run: dict) -> list[str]:
     """Return the table as text."""
     text = [f"{'':34} {'median':>8}  {'quartiles':>15}  {'wanted':>8}   {'ours / peer, ms':>18}   peak memory, MB"]
-    for row in run["rows"]:
+    for row in run["table"]:
         value, sign = row["value"], "≤" if row["quantity"] in ("time ratio", "seconds") else "≥"
         seconds = [f"{1e3 * value:.1f}" for value in row["seconds"].values()]
         memory = [f"{bytes / 1e6:.0f}" if bytes is not None else "?" for bytes in row["peak"].values()]
+        verdict = "ok" if row["holds"] else "NO"
         text.append(
             f"{row['id']:28} {row['device']:5} {value['median']:8.3g}  {value['low']:7.3g}{value['high']:8.3g}  "
-            f"{sign} {row['target']:<6g} {'ok' if row['holds'] else 'NO'} {' / '.join(seconds):>18}   {' / '.join(memory)}"
+            f"{sign} {row['target']:<6g} {verdict} {' / '.join(seconds):>18}   {' / '.join(memory)}"
         )
     return text
 
@@ -94,40 +97,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="only rows and curves whose names contain one of these")
     parser.add_argument("--run", type=int, default=1, help="number of the run, which names the file")
-    parser.add_argument("--repeats", type=int, default=9, help="alternating repeats of each row")
+    parser.add_argument("--repeats", type=int, default=5, help="alternating repeats of each row")
     parser.add_argument("--device", action="append", help="default: the CPU, and a GPU if torch finds one")
     parser.add_argument("--output", type=Path, default=DATA, help="folder of the results")
-    parser.add_argument("--peak", nargs=2, metavar=("ROW", "SIDE"), help=argparse.SUPPRESS)
+    parser.add_argument("--peak", metavar="ROW", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     devices = arguments.device or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
     if arguments.peak:
-        id, side = arguments.peak
-        (row,) = [row for row in table() if row.id == id]
-        print(json.dumps(measure.peak(getattr(row.build(devices[0]), side), devices[0])))
+        (row,) = [row for row in table() if row.id == arguments.peak]
+        calls = row.build(devices[0]).calls
+        print(json.dumps({side: measure.peak(call, devices[0]) for side, call in calls.items()}))
         return
 
-    rows = [row for row in table() if wanted(row.id, arguments.words)]
-    chosen = [curve for curve in curves() if wanted(curve.id, arguments.words)]
-    if not rows and not chosen:
-        names = ", ".join(entry.id for entry in [*table(), *curves()])
-        sys.exit(f"error: nothing is called {' or '.join(arguments.words)}: the rows and curves are {names}")
+    entries = {"table": table(), "curves": curves()}
+    names = {kind: [entry.id for entry in listed] for kind, listed in entries.items()}
+    names["table"] += book.ROWS
+    jobs = [(kind, entry) for kind, listed in entries.items() for entry in listed]
+    jobs = [(kind, entry) for kind, entry in jobs if wanted(f"{kind}:{entry.id}", arguments.words)]
+    whole = "book" in arguments.words
+    if not jobs and not whole:
+        known = ", ".join([*names["table"], *names["curves"]])
+        sys.exit(f"error: nothing is called {' or '.join(arguments.words)}: the rows and curves are {known}")
+
     path = arguments.output / f"run-{arguments.run}.json"
-    run = json.loads(path.read_text()) if path.exists() and arguments.words else {"rows": [], "curves": []}
-    run["machines"] = {device: measure.machine(device) | measure.limits(device) for device in devices}
-    jobs = [(measure_row, entry, "rows") for entry in rows] + [(measure_curve, entry, "curves") for entry in chosen]
-    names = {"rows": [row.id for row in table()], "curves": [curve.id for curve in curves()]}
-    for device in devices:
-        for job, entry, kind in (bar := tqdm(jobs, desc=device)):
+    run = json.loads(path.read_text()) if path.exists() and arguments.words else {"table": [], "curves": []}
+    if jobs:
+        run["machines"] = {device: measure.machine(device) | measure.limits(device) for device in devices}
+    if whole:
+        run["table"] = merge(run["table"], book.rows(), names["table"])
+        store(run, path)
+    for device in devices if jobs else []:
+        for kind, entry in (bar := tqdm(jobs, desc=device)):
             bar.set_postfix_str(entry.id)
-            repeats = arguments.repeats if kind == "rows" else max(1, arguments.repeats // 3)
-            run[kind] = merge(run[kind], [job(entry, device, repeats)], names[kind])
+            if kind == "table":
+                found = measure_row(entry, device, arguments.repeats)
+            else:
+                found = measure_curve(entry, device, max(1, arguments.repeats // 2))
+            run[kind] = merge(run[kind], [found], names[kind])
+    store(run, path)
+    print("\n".join(lines(run)))
+    print(f"stored in {path}")
+
+
+def store(run: dict, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
     scratch.write_text(json.dumps(run, indent=1) + "\n")
     scratch.replace(path)
-    print("\n".join(lines(run)))
-    print(f"stored in {path}")
 
 
 if __name__ == "__main__":

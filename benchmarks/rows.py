@@ -42,6 +42,7 @@ class Row:
     quantity: str  # time ratio (ours over theirs), speed-up (theirs over ours), share (of the peer's rate), seconds
     target: float  # at most for a time ratio and for seconds, at least otherwise
     build: Callable[[str], Contest]  # from a device
+    memory: bool = True  # whether its memory is that of the process
 
     def values(self, contest: Contest, seconds: dict[str, list[float]]) -> list[float]:
         """Return the quantity, repeat by repeat."""
@@ -77,13 +78,30 @@ def empirical(widths: tuple[int, ...], count: int, device: str) -> Contest:
     return Contest(lambda: ntk.empirical(net, x), lambda: peers.jacobian_contraction(model, x, x))
 
 
-def matmul_share(widths: tuple[int, ...], count: int, device: str) -> Contest:
+def large_products(widths: tuple[int, ...], count: int, device: str) -> Contest:
     """The kernel against products of large matrices with as many operations in all."""
     net, x = network(widths, device), inputs(count, widths[0], device)
     call, operations = measure.product(torch.float32, device)
     with FlopCounterMode(display=False) as counter:
         ntk.empirical(net, x)
     return Contest(lambda: ntk.empirical(net, x), call, worth=counter.get_total_flops() / operations)
+
+
+def own_products(widths: tuple[int, ...], count: int, device: str) -> Contest:
+    """The kernel against nothing but its own matrix products."""
+    net, x = network(widths, device), inputs(count, widths[0], device)
+    layers = [W[0] for W in net.weights]
+    features, deltas = ([torch.randn(n, count, device=device) for n in sizes] for sizes in (widths, widths[1:]))
+
+    def products() -> None:
+        for W, h in zip(layers, features, strict=False):
+            W @ h
+        for W, delta in zip(layers[1:], deltas[1:], strict=True):
+            W.mT @ delta
+        for vectors in (*features, *deltas):
+            vectors.mT @ vectors
+
+    return Contest(lambda: ntk.empirical(net, x), products)
 
 
 def infinite(count: int, depth: int, dtype: torch.dtype, device: str) -> Contest:
@@ -148,7 +166,8 @@ def table() -> list[Row]:
         contraction = "`torch.func` Jacobians, contracted"
         rows += [
             Row(f"empirical-{key}", work, contraction, "speed-up", 100, partial(empirical, widths, count)),
-            Row(f"share-{key}", work, "matrix products", "share", 0.7, partial(matmul_share, widths, count)),
+            Row(f"large-{key}", work, "large matrix products", "share", 0.7, partial(large_products, widths, count)),
+            Row(f"own-{key}", work, "its own matrix products", "share", 0.7, partial(own_products, widths, count)),
         ]
     rows += [
         Row(
@@ -166,6 +185,6 @@ def table() -> list[Row]:
     return [
         *rows,
         Row("law", work, dense, "speed-up", 1000, partial(kernel_law, 1024, 10, 1000)),
-        Row("import", "`import srlib`, in a new process", "`import torch`", "time ratio", 1.25, importing),
+        Row("import", "`import srlib`, in a new process", "`import torch`", "time ratio", 1.25, importing, False),
         Row("quick-start", "the quick start of the README, after its imports", "", "seconds", 1, quick_start),
     ]

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import performance
 import yaml
 from project import BUILD, CLAIMS, EXECUTED, LOCK, LOGS, ROOT, SOURCE, ProjectError, notebooks, run
 
@@ -26,6 +27,7 @@ def main() -> None:
     (generated / "environment.md").write_text(environment())
     (generated / "parameters.md").write_text(parameters())
     shutil.copytree(ROOT / "notebooks" / "data", generated / "data")
+    (generated / "performance.md").write_text(performance.page(performance.load(generated / "data" / "performance")))
     for name, (image, lead) in figures(EXECUTED / f"{name}.ipynb" for name in notebooks()).items():
         (generated / f"{name}.png").write_bytes(image)
         (generated / f"{name}.md").write_text(lead)

@@ -1,0 +1,69 @@
+"""The table of the Performance page, from the runs that `make bench` stored."""
+
+import json
+from pathlib import Path
+
+FORMATS = {"time ratio": "{:.2f}×", "speed-up": "{:.3g}×", "share": "{:.0%}", "seconds": "{:.3g} s"}
+
+
+def page(runs: list[dict]) -> str:
+    """Return Markdown: for each device a table, one column a run, and the machine that it was measured on."""
+    devices = sorted({row["device"] for run in runs for row in run["table"]})
+    parts = [table(runs, device) + "\n" + machine(runs, device) for device in devices]
+    if devices == ["cpu"]:
+        parts.append("No GPU was at hand; on one, the same command measures the same table there too.\n")
+    return "\n".join(parts)
+
+
+def load(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("run-*.json"))]
+
+
+def table(runs: list[dict], device: str) -> str:
+    found = {}
+    for run in runs:
+        for row in run["table"]:
+            if row["device"] == device:
+                found.setdefault(row["id"], []).append(row)
+    columns = max(map(len, found.values()))
+    head = ["", "against", "wanted", *(f"run {i + 1}" for i in range(columns)), "time", "peak memory, MB"]
+    lines = [head, ["---"] * len(head), *(cells(rows, columns) for rows in found.values())]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cells(rows: list[dict], columns: int) -> list[str]:
+    first = rows[0]
+    text = FORMATS[first["quantity"]].format
+    sign = "≤" if first["quantity"] in ("time ratio", "seconds") else "≥"
+    values = [text(row["value"]["median"]) + ("" if row["holds"] else " ✗") for row in rows]
+    seconds = [duration(seconds) for seconds in first["seconds"].values()]
+    memory = ["?" if size is None else f"{size / 1e6:.0f}" for size in first["peak"].values()]
+    return [
+        first["work"],
+        first["peer"],
+        f"{sign} {text(first['target'])}",
+        *values,
+        *[""] * (columns - len(rows)),
+        " / ".join(seconds),
+        " / ".join(memory),
+    ]
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def machine(runs: list[dict], device: str) -> str:
+    about = [run["machines"][device] for run in runs]
+    rates = {
+        name: "–".join(f"{value / 1e9:.0f}" for value in sorted({min(values), max(values)}))
+        for name in ("float32 products", "float64 products", "copy")
+        for values in [[entry[name] for entry in about]]
+    }
+    first = about[0]
+    processor = first.get("gpu", f"{first['processor']}, {first['cores']} cores, {first['threads']} threads")
+    return (
+        f"Measured on: {processor}, {first['system']}, torch {first['torch']}. Products of 2048 × 2048 matrices ran at "
+        f"{rates['float32 products']} billion operations a second in single and {rates['float64 products']} in double "
+        f"precision; copying moved {rates['copy']} GB a second.\n"
+    )
