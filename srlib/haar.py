@@ -126,10 +126,10 @@ def rotate(A: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
 
 def _reflections(n: int, k: int, batch, generator, dtype, device) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ``H_1, ..., H_k`` as LAPACK keeps them, and the signs D as a row."""
-    j, i = torch.triu_indices(k, n, device=device)  # what a reflection doesn't touch isn't drawn
-    columns = torch.zeros(*batch, k, n, dtype=dtype, device=device)
-    columns[..., j, i] = torch.randn(*batch, len(i), generator=generator, dtype=dtype, device=device)
-    columns = columns.mT  # one after the other in memory, as LAPACK wants them, too
+    # One column after the other in memory, as LAPACK wants it, too. What a reflection doesn't touch isn't drawn.
+    entries = torch.randn(*batch, n * k - k * (k - 1) // 2, generator=generator, dtype=dtype, device=device)
+    touched = torch.ones(k, n, dtype=torch.bool, device=device).triu_()
+    columns = torch.zeros(*batch, k, n, dtype=dtype, device=device).masked_scatter_(touched, entries).mT
     head = columns.diagonal(dim1=-2, dim2=-1)
     norm = torch.linalg.vector_norm(columns, dim=-2)
     sign = torch.where(head < 0, -1.0, 1.0).to(norm)
