@@ -135,7 +135,7 @@ def main() -> None:
             else:
                 found = measure_curve(entry, device, max(1, arguments.repeats // 2))
             run[kind] = merge(run[kind], [found], names[kind])
-    store(run, path)
+            store(run, path)  # at once: a run that dies keeps what it has
     print("\n".join(lines(run)))
     print(f"stored in {path}")
 

@@ -582,6 +582,36 @@ check.sampled(
 )
 
 # %% [markdown]
+# One Haar factor is enough where most singular values are equal, part (e): with $Q=UV^\top$ both sides are the same
+# matrix. Five pairs of frames, six singular values of which one or two are not $\tau$.
+
+# %%
+spectra_e = {
+    "two-level": [1, 0.4, 0.4, 0.4, 0.4, 0.4],
+    "projector": [1, 1, 0, 0, 0, 0],
+    "two of each side": [1, 0.7, 0.7, 0.7, 0.7, 0.1],
+    "remainder": [1, 1, 1, 1, 0.3, 0],
+}
+U = haar.orthogonal(8, 6, batch=5, generator=generator(115), dtype=torch.float64)
+V = haar.orthogonal(6, batch=5, generator=generator(116), dtype=torch.float64)
+Q, both, single, unspiked = U @ V.mT, [], [], []
+for values in torch.tensor([*spectra_e.values()], dtype=torch.float64):
+    tau = values.median()
+    spikes = values != tau
+    directions = V[..., spikes]
+    both.append((U * values) @ V.mT)
+    correction = (Q @ directions * (values[spikes] - tau)) @ directions.mT
+    single.append(tau * Q + correction)  # M2 (e)
+    unspiked.append(tau * Q + (Q @ directions * values[spikes]) @ directions.mT)
+check.exact(
+    "M2.one-factor",
+    "matrices from one Haar factor and a few directions against those from two factors",
+    torch.stack(single),
+    torch.stack(both),
+    wrong={"the common level not taken off": torch.stack(unspiked)},
+)
+
+# %% [markdown]
 # ## What the sign fix is for
 #
 # A QR factorization fixes the signs of its columns by itself, and its $Q$ has the mean

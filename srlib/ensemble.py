@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from numbers import Real
 
 import torch
@@ -210,7 +211,7 @@ class Ensemble:
         """Number of layers :math:`L`, the readout not counted."""
         return len(self.widths) - 1
 
-    @property
+    @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shapes ``(n_l, n_{l-1})`` of the layers."""
         return tuple(zip(self.widths[1:], self.widths[:-1], strict=True))

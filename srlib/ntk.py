@@ -74,7 +74,11 @@ def empirical(network: Network, x1: Tensor, x2: Tensor | None = None, *, chunk_s
     kernel = f.new_zeros(*f.shape, g.shape[1])
     for first, second in _factors(network, passes):
         for row in _rows(f.shape[1], size or f.shape[1]):
-            kernel[:, row] += _product([factor[:, row] for factor in first], second)
+            grams = [a[:, row] @ b.mT for a, b in zip(first, second, strict=True)]
+            if len(grams) == 2:
+                kernel[:, row].addcmul_(*grams)
+            else:
+                kernel[:, row].add_(*grams)
     return kernel.to(x1.dtype)
 
 
@@ -111,7 +115,8 @@ def layers(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
     >>> layers(network, torch.eye(3, dtype=torch.float64)).shape
     torch.Size([5, 3, 3, 3])
     """
-    terms = [_product(*factors) for factors in _factors(network, _passes(network, x1, x2))]
+    factors = _factors(network, _passes(network, x1, x2))
+    terms = [math.prod(a @ b.mT for a, b in zip(first, second, strict=True)) for first, second in factors]
     return torch.stack(terms[::-1], 1).to(x1.dtype)
 
 
@@ -226,12 +231,6 @@ def _factors(network: Network, passes: list[Activations]) -> Iterator[tuple[list
         if l:
             W = network.weights[l].to(back.dtype)
             deltas = [(W.mT @ delta.mT).mT.mul_(run.gates[l - 1]) for run, delta in zip(passes, deltas, strict=True)]
-
-
-def _product(first: list[Tensor], second: list[Tensor]) -> Tensor:
-    """Multiply the Gram matrices of the factors entry by entry."""
-    grams = [a @ b.mT for a, b in zip(first, second, strict=True)]
-    return grams[0] if len(grams) == 1 else grams[0].mul_(grams[1])
 
 
 def _chunk(size: int | None) -> int | None:

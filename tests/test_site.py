@@ -99,14 +99,18 @@ def test_every_claim_is_on_the_claims_page_and_beside_its_theorem():
 
 @pytest.mark.parametrize("name", ["book/index.html", "book/claims.html"])
 def test_the_abstracts_claims_stand_with_their_verdicts(name):
-    """Claims A to G in a table, and every statement of the book in it but C1 and C2, which are no claims of it."""
+    """Claims A to G in a table, and every statement of the book in it but C1, C2 and P1, which are tools."""
     (table,) = re.findall(r"<table.*?</table>", (SITE / name).read_text(), re.DOTALL)[:1]
     rows = re.findall(r"<td><p>([A-G])</p></td>(.*?)</tr>", table, re.DOTALL)
     assert [letter for letter, _ in rows] == list("ABCDEFG")
     chips = [re.findall(r'href="[^"]*#claims-(\w+)" title="(\d+) of (\d+) checks', row) for _, row in rows]
     assert all(chips)
     statements = [claim["statement"] for claim in claims()]
-    assert {label for row in chips for label, _, _ in row} == {label.lower() for label in statements} - {"c1", "c2"}
+    assert {label for row in chips for label, _, _ in row} == {label.lower() for label in statements} - {
+        "c1",
+        "c2",
+        "p1",
+    }
     for label, hold, count in {chip for row in chips for chip in row}:
         assert int(hold) == int(count) == statements.count(label.upper())
 
