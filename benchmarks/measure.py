@@ -6,9 +6,10 @@ import re
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from timeit import Timer
 
 import torch
-from torch.utils.benchmark import Timer
+from torch.utils.benchmark import timer
 
 Call = Callable[[], object]
 
@@ -16,22 +17,18 @@ Call = Callable[[], object]
 PRODUCT, COPY = 2048, 2**25
 
 
-def timer(call: Call) -> Timer:
-    return Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
-
-
 def alternate(calls: Mapping[str, Call], repeats: int, least: float = 0.2) -> dict[str, list[float]]:
     """Return the seconds that a call takes, for each contender, measured in turn so that drift hits all alike.
 
     A measurement repeats a call until about ``least`` seconds have passed; a first one, not counted, warms up.
     """
-    timers = {name: timer(call) for name, call in calls.items()}
+    clocks = {name: Timer(call, timer=timer) for name, call in calls.items()}  # torch's waits for a GPU
     counts = {}
-    for name, clock in timers.items():
+    for name, clock in clocks.items():
         clock.timeit(1)
-        counts[name] = max(1, round(least / clock.timeit(1).mean))
-    rounds = [{name: clock.timeit(counts[name]).mean for name, clock in timers.items()} for _ in range(repeats)]
-    return {name: [seconds[name] for seconds in rounds] for name in calls}
+        counts[name] = max(1, round(least / clock.timeit(1)))
+    rounds = [{name: clock.timeit(counts[name]) for name, clock in clocks.items()} for _ in range(repeats)]
+    return {name: [seconds[name] / counts[name] for seconds in rounds] for name in calls}
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -98,7 +98,7 @@ def test_peak_memory_sees_what_is_allocated():
     if "None" in result.stdout:
         pytest.skip("this system does not tell the peak memory of a process")
     large, nothing = map(int, result.stdout.split())
-    assert 2**26 <= large < 2**26 + 2**24
+    assert 0.95 * 2**26 <= large < 1.25 * 2**26  # the kernel counts pages in batches
     assert nothing < 2**22
 
 
