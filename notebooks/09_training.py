@@ -41,7 +41,7 @@ torch.set_default_dtype(torch.float64)  # lazy networks move by a few parts in a
 seed = 1  # of every draw; each section adds an offset of its own
 digits = 40  # images, labelled even or odd
 width = 256  # of the networks whose training is compared with predictions
-networks = 12  # for each stable rank and depth, one run each
+networks = 16  # for each stable rank and depth, one run each
 steps = 60  # of gradient descent
 step_share = 0.3  # step over the largest stable one of the infinite-width kernel
 lazy = 1000.0  # standard deviation of the scaled output at the start: laziness

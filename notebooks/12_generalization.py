@@ -140,7 +140,7 @@ display(
 )
 
 # %% [markdown]
-# No margin exceeds $\sqrt2$ times the output, so the normalized capacity $B^2\mathcal C/\gamma^2$ has a floor of half
+# No margin, for whatever label, exceeds $\sqrt2$ times the output, so the normalized capacity $B^2\mathcal C/\gamma^2$ has a floor of half
 # the sum of stable ranks. Random networks, and one of rank-one layers that attains it.
 
 # %%
@@ -152,7 +152,8 @@ tight = Perceptrons((2 * aligned, 3 * aligned, readout))
 e1, zero = torch.eye(4, dtype=torch.float64)[:1], torch.zeros(1, dtype=torch.int64)
 floors, reached = [], []
 for net, inputs, y in ((networks, x, labels), (tight, e1, zero)):
-    largest = bounds.margins(net, inputs, y).amax(1)
+    every = [torch.full_like(y, label) for label in range(net.weights[-1].shape[1])]
+    largest = torch.stack([bounds.margins(net, inputs, y) for y in every]).amax((0, 2))
     found = bounds.norm_bound(net, inputs, y, margin=largest)
     reached.append(found.amplification * found.stable_ranks.sum(1))
     floors.append(found.stable_ranks.sum(1) / 2)

@@ -230,7 +230,7 @@ for name, (terms, seconds) in fits.items():
     print(
         f"{name}: largest deviation from the fit {100 * deviation:.0f} %, exponent at the end {exponent:.2f}"
     )
-    glue(f"deviation-{name}", 100 * deviation, display=False)
+    glue(f"deviation-{name}", float(100 * deviation), display=False)
 tail = slice(-3, None)
 slopes = {
     "width": np.polyfit(np.log(n[tail]), np.log(wide[tail]), 1)[0],
@@ -239,9 +239,9 @@ slopes = {
 }
 for name, slope in slopes.items():
     print(f"exponent in the {name}, last three points: {slope:.2f}")
-    glue(f"slope-{name}", slope, display=False)
-glue("largest-simulation", wide[-1], display=False)
-glue("nanoseconds", 1e9 * fitted["simulation"][2], display=False)
+    glue(f"slope-{name}", float(slope), display=False)
+glue("largest-simulation", float(wide[-1]), display=False)
+glue("nanoseconds", float(1e9 * fitted["simulation"][2]), display=False)
 
 # %% mystnb={"figure": {"caption": "One network without its matrices: seconds of exact simulation, one sample, double precision. Left: against width at depth 100. Right: against depth at width 1,000. Lines: the fit of P1's cost to the power law, whose singular values are all different, over both panels at once; points: medians, with quartiles. Two-level spectra do not feel the width. Dashed: what the weights of a dense network of that size would take merely to be copied.", "name": "fig-cost-simulation"}, "image": {"alt": "Two log-log panels. The points of the power law lie on a rising curve that ends straight; those of the two-level spectrum are flat on the left and rise on the right; a dashed line far above rises twice as steeply on the left."}} tags=["hide-input"]
 fig, axes = plotting.figure(1, 2, size=(8.4, 3.9))
@@ -253,14 +253,8 @@ for ax, (name, x, (across, down)) in zip(axes, panels, strict=True):
         [np.ones(len(x)), down * np.ones(len(x)), across * down * np.ones(len(x))], 1
     )
     plotting.theory(ax, x, grid @ fitted["simulation"], color=blue)
-    plotting.theory(
-        ax,
-        x,
-        2 * 8 * across**2 * down / copying * np.ones(len(x)),
-        color="0.5",
-        linestyle="--",
-        label="copying dense weights",
-    )
+    copied = 2 * 8 * across**2 * down / copying * np.ones(len(x))
+    ax.plot(x, copied, "--", color="0.5", label="copying dense weights")
     for law, label, color in (
         ("power_law", "power law", blue),
         ("two_level", "two-level", orange),
@@ -295,7 +289,7 @@ for ax, name, color, label in panels:
         p["operations"] / rate if "operations" in p else p["bytes"] / copying
         for p in points_of[name]
     ]
-    plotting.theory(ax, x, limit, color=color, linestyle="--")
+    ax.plot(x, limit, "--", color=color)
     print(name, " ".join(f"{a:g}: {b:.2g}" for a, b in zip(x, median, strict=True)))
     ax.set(xscale="log", yscale="log")
 plotting.theory(axes[0], layers, fits["empirical"][0] @ fitted["empirical"], color=blue)
@@ -321,7 +315,7 @@ for (key, label), color in zip(names.items(), ["0.4", *plotting.palette(3)], str
         axes[0], x, median, [median - low, high - median], color=color, label=label
     )
     print(label, " ".join(f"{a:g}: {b:.2g}" for a, b in zip(x, median, strict=True)))
-plotting.theory(axes[0], x, 4 / 3 * x**3 / rate, color="0.4", linestyle="--")
+axes[0].plot(x, 4 / 3 * x**3 / rate, "--", color="0.4")
 x, median, low, high = curve("sampler-batch")
 plotting.points(
     axes[1], x, median / x, [(median - low) / x, (high - median) / x], color=blue

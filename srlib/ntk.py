@@ -164,7 +164,7 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
         omitted, and the kernels are then symmetric to the last bit. Half precision is computed in float32. The
         kernel with a zero input is 0.
     chunk_size
-        Rows of the kernels that are computed together; a million entries when omitted. Beside the kernels,
+        Rows of the kernels that are computed together; at most a million entries when omitted. Beside the kernels,
         memory for about ten times ``chunk_size * N2`` numbers is needed.
 
     Returns
@@ -196,7 +196,8 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
     x2 = x1 if symmetric else _inputs(ensemble, x2, "x2")
     if x1.dtype != x2.dtype:
         raise TypeError(f"x1 and x2 must have one dtype, got {x1.dtype} and {x2.dtype}")
-    size = _chunk(chunk_size) or _CHUNK // max(1, len(x2))
+    whole = -(-len(x1) // 8) if symmetric else len(x1)  # an eighth of the rows, lest much be computed twice
+    size = _chunk(chunk_size) or min(whole, _CHUNK // max(1, len(x2)))
 
     norm1, unit1 = _polar(x1)
     norm2, unit2 = (norm1, unit1) if symmetric else _polar(x2)

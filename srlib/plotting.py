@@ -98,8 +98,8 @@ def theory(ax: Axes, x, y, *, color, label: str | None = None, **options) -> Lin
     matplotlib.lines.Line2D
         The line.
     """
-    options = {"linewidth": 1.6} | options
-    return ax.plot(np.asarray(x), np.asarray(y), "-", color=color, label=label, zorder=2, **options)[0]
+    options = {"linewidth": 1.6, "linestyle": "-"} | options
+    return ax.plot(np.asarray(x), np.asarray(y), color=color, label=label, zorder=2, **options)[0]
 
 
 def points(ax: Axes, x, y, error=None, *, color, label: str | None = None, marker: str = "o", **options):
