@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-FORMATS = {"time ratio": "{:.2f}×", "speed-up": "{:.3g}×", "share": "{:.0%}", "seconds": "{:.3g} s"}
-
 
 def page(runs: list[dict]) -> str:
-    """Return Markdown: for each device a table, one column a run, and the machine that it was measured on."""
+    """Return Markdown: for each device a table with all runs, and the machine that it was measured on."""
     devices = sorted({row["device"] for run in runs for row in run["table"]})
     parts = [table(runs, device) + "\n" + machine(runs, device) for device in devices]
     if devices == ["cpu"]:
@@ -25,28 +23,34 @@ def table(runs: list[dict], device: str) -> str:
         for row in run["table"]:
             if row["device"] == device:
                 found.setdefault(row["id"], []).append(row)
-    columns = max(map(len, found.values()))
-    head = ["", "against", "wanted", *(f"run {i + 1}" for i in range(columns)), "time", "peak memory, MB"]
-    lines = [head, ["---"] * len(head), *(cells(rows, columns) for rows in found.values())]
+    head = ["work, and against what", "wanted", "measured, run by run", "time", "peak MB"]
+    lines = [head, ["---"] * len(head), *map(cells, found.values())]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def cells(rows: list[dict], columns: int) -> list[str]:
+def cells(rows: list[dict]) -> list[str]:
     first = rows[0]
-    text = FORMATS[first["quantity"]].format
     sign = "≤" if first["quantity"] in ("time ratio", "seconds") else "≥"
-    values = [text(row["value"]["median"]) + ("" if row["holds"] else " ✗") for row in rows]
+    values = [text(row["quantity"], row["value"]["median"]) + ("" if row["holds"] else " ✗") for row in rows]
     seconds = [duration(seconds) for seconds in first["seconds"].values()]
     memory = ["?" if size is None else f"{size / 1e6:.0f}" for size in first["peak"].values()]
     return [
-        first["work"],
-        first["peer"],
-        f"{sign} {text(first['target'])}",
-        *values,
-        *[""] * (columns - len(rows)),
+        first["work"] + (f"; {first['peer']}" if first["peer"] else ""),
+        f"{sign} {text(first['quantity'], first['target'])}",
+        ", ".join(values),
         " / ".join(seconds),
         " / ".join(memory),
     ]
+
+
+def text(quantity: str, value: float) -> str:
+    match quantity:
+        case "share":
+            return f"{value:.0%}"
+        case "seconds":
+            return f"{value:.3g} s"
+        case _:
+            return f"{value:,.0f}×" if value >= 100 else f"{value:.1f}×" if value >= 2 else f"{value:.2f}×"
 
 
 def duration(seconds: float) -> str:

@@ -86,7 +86,7 @@ def breakpoints(networks: Network | Perceptrons, curve: Curve) -> Breakpoints:
     >>> e = torch.eye(5)
     >>> found = breakpoints(network, circle(e[0], e[1]))
     >>> found.counts.double().mean(0)  # close to 2 n_l = 32 in every layer (X1)
-    tensor([32.0000, 31.9800, 32.0100], dtype=torch.float64)
+    tensor([32.0000, 31.9000, 32.1000], dtype=torch.float64)
     """
     hidden, slope = layers(networks, curve)
     parts = []
