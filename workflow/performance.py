@@ -35,7 +35,7 @@ def cells(rows: list[dict]) -> list[str]:
     seconds = [duration(seconds) for seconds in first["seconds"].values()]
     memory = ["?" if size is None else f"{size / 1e6:.0f}" for size in first["peak"].values()]
     return [
-        first["work"] + (f"; {first['peer']}" if first["peer"] else ""),
+        first["work"] + (f"; {first['peer']}".replace("torch.nn.init.", "") if first["peer"] else ""),
         f"{sign} {text(first['quantity'], first['target'])}",
         ", ".join(values),
         " / ".join(seconds),
