@@ -224,14 +224,14 @@ def test_a_diverged_run_is_recorded_and_never_dropped(monkeypatch, tmp_path):
 
 
 def test_a_small_run_points_the_same_way(monkeypatch):
-    """Ten layers: an orthogonal start learns, the same spectral norm at half the stable rank does not (I1)."""
+    """Twelve layers: an orthogonal start learns, the same spectral norm at half the stable rank does not (I1)."""
     monkeypatch.setitem(sweep.RATES, "sgd", [0.032])
     losses = {}
-    for cell in (sweep.Cell("orthogonal", "own", None, 10, 64), sweep.Cell("two_level", "fixed", 0.5, 10, 64)):
+    for cell in (sweep.Cell("orthogonal", "own", None, 12, 64), sweep.Cell("two_level", "fixed", 0.5, 12, 64)):
         runs = [entry for entry in sweep.train(cell, small())["runs"] if entry["phase"] == "evaluation"]
         assert len(runs) == 4
         losses[cell.method] = [entry["loss"] for entry in runs]
-    assert max(losses["orthogonal"]) < 1.5 < 2 < min(losses["two_level"])
+    assert max(losses["orthogonal"]) < 1.5 < 2.2 < min(losses["two_level"])
 
 
 PUBLISHED = [cell for cell in sweep.profile("published").cells if cell.study == "methods"]
