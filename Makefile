@@ -4,6 +4,7 @@ PYTHON ?= python3
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 NOTEBOOK ?=
 PARAMETERS ?=
+WITH ?=
 PORT ?= 8000
 RUN ?= 1
 ONLY ?=
@@ -63,8 +64,8 @@ run: $(READY) ## run one notebook with other parameters: make run NOTEBOOK=02_sa
 	@test -n "$(NOTEBOOK)" || { echo 'error: name one: make run NOTEBOOK=02_sampling PARAMETERS="-p seed 7"' >&2; exit 1; }
 	@$(BIN)/python workflow/execute.py notebooks/$(NOTEBOOK).py _build/runs/$(NOTEBOOK).ipynb --announce $(PARAMETERS)
 
-compare: $(READY) ## which claims and stored outputs a fresh run changed
-	@$(BIN)/python workflow/references.py compare || true
+compare: $(READY) ## which claims and stored outputs a fresh run changed, value by value; WITH=folder: one from elsewhere
+	@$(BIN)/python workflow/references.py compare $(if $(WITH),"$(WITH)")
 
 accept: $(READY) ## make the fresh run the new reference under notebooks/
 	@$(BIN)/python workflow/references.py accept

@@ -307,42 +307,6 @@ def test_claims_and_theorems_are_held_against_each_other(tmp_path, monkeypatch, 
         assert capsys.readouterr().err == "1 claims hold\n"
 
 
-def test_compare_names_the_first_differing_cell_and_accept_settles_it(checkout):
-    checkout.write("01_first", claims_body() + PICTURE)
-    assert checkout.run() == (0, "")
-    (checkout.root / "book" / "_static").mkdir()
-    (checkout.root / "_build" / "claims.json").write_text("[]")
-
-    fresh = checkout.script("workflow/references.py", "compare")
-    assert fresh.returncode == 1
-    assert "01_first: no committed reference" in fresh.stdout
-    assert checkout.script("workflow/references.py", "accept").returncode == 0
-    assert (checkout.root / "book" / "_static" / "overview.png").stat().st_size > 1000
-    same = checkout.script("workflow/references.py", "compare")
-    assert (same.returncode, same.stdout) == (0, "01_first: same\n02_second: same\n")
-
-    checkout.write("01_first", claims_body(verdict="fail").replace("seed = 1", "seed = 2") + PICTURE)
-    assert checkout.run() == (0, "")
-    changed = checkout.script("workflow/references.py", "compare")
-    assert changed.returncode == 1
-    assert "01_first: cell 0 has another source" in changed.stdout
-    assert "claim F2.depth: pass in the reference, fail now" in changed.stdout
-
-    reference = checkout.root / "notebooks" / "02_second.ipynb"
-    reference.write_text(reference.read_text().replace("seed 1", "seed 5"))
-    assert re.search(
-        r"02_second: cell 1 has another output: print.*\n +fresh: +seed 1\n +reference: seed 5",
-        checkout.script("workflow/references.py", "compare").stdout,
-    )
-
-
-PICTURE = """
-# %% mystnb={"figure": {"caption": "A line.", "name": "fig-depth"}, "image": {"alt": "A line."}}
-import matplotlib.pyplot as plt
-_ = plt.plot([0, 1])
-"""
-
-
 @pytest.mark.parametrize("factor", [1.02, 0.98])
 def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_claim(tmp_path, factor):
     checkout = Checkout(tmp_path)

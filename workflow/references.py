@@ -1,103 +1,115 @@
 """Hold a fresh run against the committed reference notebooks, or accept it as the new references.
 
-references.py compare    print the claims and compared outputs that differ, naming the first differing cell
-references.py accept     copy the executed notebooks over notebooks/*.ipynb, and the landing picture with them
+references.py compare [FOLDER]   print every claim, glued number and output that differs, and by how much relative to
+                                 its rounding; FOLDER holds executed notebooks, such as another machine's
+references.py accept             make the executed notebooks notebooks/*.ipynb, and the landing picture with them
+
+Differences are an answer and no error: as with `git diff`, the exit status is 0 all the same.
 """
 
-import shutil
+import csv
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
-from claims import collect
-from project import EXECUTED, REFERENCES, ROOT, ProjectError, notebooks, run
+from differences import differences
+from project import EXECUTED, REFERENCES, ROOT, ProjectError, notebooks, run, toc_files
 from publish import figures
 
 #: The picture of the README and the landing page.
 PICTURE = "fig-depth"
 
 
-def compared(output) -> dict:
-    """Return the part of an output that nbval compares: everything but pictures and bookkeeping."""
-    if output.output_type == "stream":
-        return {output.name: output.text}
-    data = output.get("data", {})
-    return {mime: value for mime, value in data.items() if not mime.startswith("image/")}
+def pending() -> dict[str, str]:
+    """Return the notebooks that `make book` would execute, with the reason: the workflow decides what is stale."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--summary", "executed"]
+    result = subprocess.run([*command, "--nolock"], cwd=ROOT, text=True, capture_output=True, check=False)
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines() or ["Snakemake failed without a word"]
+        last = next((line for line in lines if line.startswith("error: ")), lines[-1])
+        raise ProjectError(f"what is stale cannot be told: {last.removeprefix('error: ')}")
+    rows = csv.DictReader(result.stdout.splitlines(), delimiter="\t")
+    files = {Path(row["output_file"]): row for row in rows if row["plan"] != "no update"}
+    return {
+        path.stem: "stale: it changed since it was executed" if (ROOT / path).exists() else "not executed"
+        for path, row in files.items()
+        if (ROOT / path).parent == EXECUTED
+    }
 
 
-def first_difference(fresh, reference) -> str | None:
-    """Describe the first cell in which two versions of a notebook differ, or return None."""
-    if len(fresh.cells) != len(reference.cells):
-        return f"{len(fresh.cells)} cells, {len(reference.cells)} in the reference"
-    for number, (new, old) in enumerate(zip(fresh.cells, reference.cells, strict=True)):
-        head = next((line for line in new.source.splitlines() if line.strip()), "")
-        if new.source != old.source:
-            return f"cell {number} has another source: {head}"
-        news = [compared(output) for output in new.get("outputs", [])]
-        olds = [compared(output) for output in old.get("outputs", [])]
-        if news != olds:
-            detail = next((f"\n    fresh:     {a}\n    reference: {b}" for a, b in lines(news, olds) if a != b), "")
-            return f"cell {number} has another output: {head}{detail}"
-    return None
+def read(path: Path) -> nbformat.NotebookNode:
+    try:
+        return nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
+        how = f"`git checkout {path.relative_to(ROOT)}`" if path.parent == REFERENCES else "delete it, then `make book`"
+        raise ProjectError(f"{path} is no notebook ({str(error).splitlines()[0]}): {how}") from None
 
 
-def lines(news: list[dict], olds: list[dict]):
-    """Pair up the text lines of two lists of outputs; a missing one is empty."""
-
-    def texts(outputs):
-        plain = [output.get("text/plain", output.get("stdout", "")) for output in outputs]
-        return "\n".join("".join(text) for text in plain).splitlines()
-
-    a, b = texts(news), texts(olds)
-    length = max(len(a), len(b))
-    return zip(a + [""] * (length - len(a)), b + [""] * (length - len(b)), strict=True)
-
-
-def claims(notebook) -> dict[str, dict]:
-    """Return the claims of a notebook by name, without the place where they stand."""
-    return {record.pop("id"): record for record in collect([notebook]) if record.pop("cell")}
-
-
-def compare() -> int:
-    """Print what differs and return how many notebooks do."""
-    different = 0
+def compare(folder: Path | None = None) -> None:
+    waiting = pending() if folder is None else {}
+    folder = folder or EXECUTED
+    if not any((folder / f"{name}.ipynb").exists() for name in notebooks()):
+        todo = "run `make book` first" if folder == EXECUTED else "name the folder with WITH="
+        raise ProjectError(f"{folder} holds no executed notebook of the book: {todo}")
     for name in notebooks():
-        fresh_path, reference_path = EXECUTED / f"{name}.ipynb", REFERENCES / f"{name}.ipynb"
-        if not fresh_path.exists():
-            raise ProjectError(f"{name} has not been executed: run `make book` first")
-        if not reference_path.exists():
-            print(f"{name}: no committed reference; `make accept` makes one")
-            different += 1
-            continue
-        old, new = claims(reference_path), claims(fresh_path)
-        difference = first_difference(
-            nbformat.read(fresh_path, as_version=4), nbformat.read(reference_path, as_version=4)
-        )
-        print(f"{name}: {difference or 'same'}")
-        for key in sorted(old.keys() | new.keys()):
-            before, now = old.get(key, {"verdict": "absent"}), new.get(key, {"verdict": "absent"})
-            fields = [field for field in before if field in now and before[field] != now[field]]
-            if before != now:
-                moved = "".join(f"; {field} {before[field]} → {now[field]}" for field in fields if field != "verdict")
-                print(f"  claim {key}: {before['verdict']} in the reference, {now['verdict']} now{moved}")
-        different += difference is not None
-    return different
+        fresh, reference = folder / f"{name}.ipynb", REFERENCES / f"{name}.ipynb"
+        if name in waiting:
+            lines = [f"{waiting[name]}; run `make book`"]
+        elif not fresh.exists():
+            lines = [f"not in {folder}"]
+        elif not reference.exists():
+            lines = ["no committed reference; `make accept` makes one"]
+        else:
+            found = differences(read(fresh), read(reference), name)
+            count = f"{len(found)} value{' differs' if len(found) == 1 else 's differ'}, reference → fresh"
+            lines = [count, *map(str, found)] if found else []
+        print(f"{name}: " + "\n  ".join(lines or ["same"]))
 
 
 def accept() -> None:
-    for name in notebooks():
-        if not (EXECUTED / f"{name}.ipynb").exists():
-            raise ProjectError(f"{name} has not been executed: run `make book` first")
-    for name in notebooks():
-        shutil.copy(EXECUTED / f"{name}.ipynb", REFERENCES / f"{name}.ipynb")
-    picture, _ = figures(EXECUTED / f"{name}.ipynb" for name in notebooks())[PICTURE]
-    (ROOT / "book" / "_static" / "overview.png").write_bytes(picture)
-    print(f"accepted {len(notebooks())} notebooks; look at `git diff --stat notebooks/` and commit")
+    """Take the whole run or nothing of it."""
+    from claims import collect, problems, theorems  # here, since importing srlib would slow a comparison down
+
+    if waiting := pending():
+        raise ProjectError(
+            f"the run is not complete: {', '.join(f'{name} is {why}' for name, why in waiting.items())}; "
+            "run `make book` first"
+        )
+    paths = [EXECUTED / f"{name}.ipynb" for name in notebooks()]
+    chapters = [ROOT / f"{page}.md" for page in toc_files() if page.startswith("book/")]
+    for path in paths:
+        read(path)
+    if lines := problems(collect(paths), theorems(chapters)):
+        raise ProjectError("\nerror: ".join([*lines, "a run with these cannot become the reference"]))
+    pictures = figures(paths)
+    if PICTURE not in pictures:
+        raise ProjectError(f"no notebook has the figure {PICTURE}, the landing page's picture: name one so, or mend it")
+    contents = {REFERENCES / path.name: path.read_bytes() for path in paths}
+    contents[ROOT / "book" / "_static" / "overview.png"] = pictures[PICTURE][0]
+    replace(contents)
+    print(f"accepted {len(paths)} notebooks; look at `git diff --stat notebooks/` and commit")
+
+
+def replace(contents: dict[Path, bytes]) -> None:
+    """Write all files beside their targets before the first is renamed: all of them, or none."""
+    scratch = {target: target.with_name(f".{target.name}.{os.getpid()}") for target in contents}
+    try:
+        for target, content in contents.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch[target].write_bytes(content)
+        for target, path in scratch.items():
+            path.replace(target)
+    finally:
+        for path in scratch.values():
+            path.unlink(missing_ok=True)
 
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["compare"]:
-            sys.exit(1 if compare() else 0)
+        case ["compare", *folder] if len(folder) <= 1:
+            compare(*map(Path, folder))
         case ["accept"]:
             accept()
         case _:
