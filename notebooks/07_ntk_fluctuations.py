@@ -493,7 +493,7 @@ for L, (value, error) in zip(deep_gaussian, seen, strict=True):
     exact_value = gaussian((16,) * (L + 1)).log_ratio
     print(f"depth {L}: exact {exact_value:.2f}, simulated {value:.2f} ± {1.96 * error:.2f}")
 
-# %% mystnb={"figure": {"caption": "Gaussian networks: depth over width. Logarithm of the second moment of the kernel over its squared mean against the sum of log(1 + 5/n), which is Hanin and Nica's 5β up to higher order: exact for three widths (lines) and simulated at width 16 (points, 95 % intervals). The bounds leave a band of height log 3 + log(1 + 2/n) below the diagonal (shaded without the second term). The curves start with slope 11/15 (dashed) and end with slope 1.", "name": "fig-hanin"}, "image": {"alt": "Three nearly coincident rising curves just below a dotted diagonal and inside a shaded band; five simulated points with error bars lie on the curve of width 16."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Gaussian networks: depth over width. Logarithm of the second moment of the kernel over its squared mean against the sum of log(1 + 5/n), which is Hanin and Nica's $5\\beta$ up to higher order: exact for three widths (lines) and simulated at width 16 (points, 95 % intervals). The bounds leave a band of height log 3 + log(1 + 2/n) below the diagonal (shaded without the second term). The curves start with slope 11/15 (dashed) and end with slope 1.", "name": "fig-hanin"}, "image": {"alt": "Three nearly coincident rising curves just below a dotted diagonal and inside a shaded band; five simulated points with error bars lie on the curve of width 16."}} tags=["hide-input"]
 fig, ax = plotting.figure(size=(5.8, 4.0))
 x = np.linspace(0, 5, 50)
 ax.fill_between(x, np.maximum(x - math.log(3), 0), x, color="0.94")

@@ -635,7 +635,7 @@ display(
     ),
 )
 
-# %% mystnb={"figure": {"caption": "Who gets to a training loss of 0.5, and when. Kaplan–Meier curves over twelve seeds, SGD, each method at the learning rate that was best for it; curves that stay up never get there within 600 steps.", "name": "fig-init-survival"}, "image": {"alt": "Four panels for 5, 10, 20 and 40 layers with step curves that fall from one to zero. With depth first PyTorch's default and low stable ranks at fixed norm stay up, while orthogonal and stable rank one half at matched scale fall early in all panels."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Who gets to a training loss of 0.5, and when. Kaplan-Meier curves over twelve seeds, SGD, each method at the learning rate that was best for it; curves that stay up never get there within 600 steps.", "name": "fig-init-survival"}, "image": {"alt": "Four panels for 5, 10, 20 and 40 layers with step curves that fall from one to zero. With depth first PyTorch's default and low stable ranks at fixed norm stay up, while orthogonal and stable rank one half at matched scale fall early in all panels."}} tags=["hide-input"]
 shown = {
     "pytorch": (0, "-"),
     "xavier": (1, "-"),

@@ -2,11 +2,14 @@
 
 import ast
 import json
+import os
+import shutil
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
+from jupytext.cli import jupytext as jupytext_command
 from jupytext.compare import compare_notebooks
 
 from srlib.check import MIME
@@ -28,6 +31,15 @@ def code_cells(source: Path) -> list:
 
 def test_source_and_reference_are_the_same_notebook(source):
     compare_notebooks(reference(source), jupytext.read(source), fmt="py:percent")
+
+
+@pytest.mark.parametrize("newer", [".ipynb", ".py"])
+def test_syncing_the_pair_leaves_the_source_as_it_is(source, newer, tmp_path):
+    for path in (source, source.with_suffix(".ipynb"), source.with_name("jupytext.toml")):
+        shutil.copy(path, tmp_path)
+        os.utime(tmp_path / path.name, (1e9, 1e9 + (path.suffix == newer)))
+    jupytext_command(["--quiet", "--sync", f"{tmp_path / source.stem}.ipynb"])
+    assert (tmp_path / source.name).read_bytes() == source.read_bytes()
 
 
 def test_the_reference_is_normalized(source):

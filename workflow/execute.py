@@ -22,6 +22,8 @@ from papermill.exceptions import PapermillExecutionError
 from project import LOGS, ROOT, ProjectError, run
 from traitlets.config import Config
 
+# Metadata that a reference's cells keep. The last is jupytext's: without it syncing the pair would move blank lines.
+KEPT = ("mystnb", "tags", "lines_to_next_cell")
 # One thread and fixed hashes make reruns byte-identical; Agg would erase inline figures without an error.
 KERNEL_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
 
@@ -142,7 +144,7 @@ def normalize(notebook: nbformat.NotebookNode, source: Path) -> nbformat.Noteboo
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"
         cell.metadata = nbformat.from_dict(
-            {key: value for key, value in cell.metadata.items() if key in ("mystnb", "tags") and value}
+            {key: value for key, value in cell.metadata.items() if key in KEPT and value not in ([], {})}
         )
         if cell.cell_type != "code":
             continue
