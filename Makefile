@@ -8,6 +8,7 @@ WITH ?=
 PORT ?= 8000
 RUN ?= 1
 ONLY ?=
+OUTPUT ?= _build/bench
 PROFILE ?= published
 EXECUTOR ?= local
 
@@ -76,8 +77,8 @@ sweep: $(READY) ## train the initialization sweep, one job a cell: PROFILE=quick
 		|| { echo "make sweep stopped; finished cells are kept, run it again to go on" >&2; exit 1; }
 	@$(BIN)/python workflow/tables.py accept $(PROFILE)
 
-bench: $(READY) ## time the package against other recipes on a quiet machine: RUN=2 stores another run; ONLY="sample law" some rows
-	@$(BIN)/python -m benchmarks $(ONLY) --run $(RUN)
+bench: $(READY) ## time the package against other recipes on a quiet machine: RUN=2 another run; ONLY="sample law" some rows
+	@$(BIN)/python -m benchmarks $(ONLY) --run $(RUN) --output "$(OUTPUT)"
 
 clean: ## remove what was built
 	rm -rf _build .snakemake

@@ -1,15 +1,20 @@
 """Measure the table and the scaling curves, print them, and store them with the machine that they were measured on.
 
-make bench                   the first of the published runs
-make bench RUN=2             another one beside it
-make bench ONLY="law"        only the rows and curves whose names contain a word; the others are kept
+make bench                   all rows and curves, into _build/bench/run-1.json
+make bench RUN=2             another run beside it
+make bench ONLY="law"        only what has a word as its name or as a part of it (parts stand between - and :);
+                             the rest of the file is kept
 make bench ONLY="table:"     only the table
 make bench ONLY="book"       how long the whole book and all tests take, in a fresh clone: half an hour
+make bench OUTPUT=notebooks/data/performance    for publication: into the file that the book reads
+
+A file belongs to one machine: on another one choose another run or folder.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +27,7 @@ from benchmarks.curves import Curve, curves
 from benchmarks.rows import Row, table
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "notebooks/data/performance"
+OUTPUT = ROOT / "_build/bench"
 
 
 def measure_row(row: Row, device: str, repeats: int) -> dict:
@@ -84,7 +89,8 @@ def lines(run: dict) -> list[str]:
 
 
 def wanted(name: str, words: list[str]) -> bool:
-    return not words or any(word in name for word in words)
+    """Whether a name, such as ``table:sample-power_law-1024``, has one of the words as whole parts of it."""
+    return not words or any(re.search(rf"(^|[-:]){re.escape(word.rstrip(':'))}($|[-:])", name) for word in words)
 
 
 def merge(old: list[dict], new: list[dict], names: list[str]) -> list[dict]:
@@ -95,14 +101,17 @@ def merge(old: list[dict], new: list[dict], names: list[str]) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="*", help="only rows and curves whose names contain one of these")
+    parser.add_argument("words", nargs="*", help="only rows and curves whose names have one of these as a part")
     parser.add_argument("--run", type=int, default=1, help="number of the run, which names the file")
     parser.add_argument("--repeats", type=int, default=5, help="alternating repeats of each row")
-    parser.add_argument("--device", action="append", help="default: the CPU, and a GPU if torch finds one")
-    parser.add_argument("--output", type=Path, default=DATA, help="folder of the results")
+    parser.add_argument("--device", action="append", help="cpu or cuda; default: the CPU, and a GPU if torch finds one")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the results")
     parser.add_argument("--peak", metavar="ROW", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    devices = arguments.device or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    present = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    devices = arguments.device or present
+    if missing := set(devices) - set(present):
+        sys.exit(f"error: there is no device {' or '.join(missing)}: the devices are {', '.join(present)}")
 
     if arguments.peak:
         (row,) = [row for row in table() if row.id == arguments.peak]
@@ -112,20 +121,26 @@ def main() -> None:
 
     entries = {"table": table(), "curves": curves()}
     names = {kind: [entry.id for entry in listed] for kind, listed in entries.items()}
+    for word in arguments.words:
+        if word != "book" and not any(wanted(f"{kind}:{id}", [word]) for kind, ids in names.items() for id in ids):
+            known = ", ".join([*names["table"], *names["curves"], "book"])
+            sys.exit(f"error: nothing is called {word}: the rows and curves are {known}")
     names["table"] += book.ROWS
     jobs = [(kind, entry) for kind, listed in entries.items() for entry in listed]
     jobs = [(kind, entry) for kind, entry in jobs if wanted(f"{kind}:{entry.id}", arguments.words)]
     whole = "book" in arguments.words
-    if not jobs and not whole:
-        known = ", ".join([*names["table"], *names["curves"]])
-        sys.exit(f"error: nothing is called {' or '.join(arguments.words)}: the rows and curves are {known}")
+    machines = {device: measure.machine(device) for device in present}
+    here = {device: measure.name(about) for device, about in machines.items()}
 
     path = arguments.output / f"run-{arguments.run}.json"
-    run = json.loads(path.read_text()) if path.exists() and arguments.words else {"table": [], "curves": []}
-    if jobs:
-        run["machines"] = {device: measure.machine(device) | measure.limits(device) for device in devices}
+    run = load(path, list(here.values()))
+    print(f"to be measured for {path}: {', '.join([*(entry.id for _, entry in jobs), *(book.ROWS if whole else [])])}")
+    for device in {*(devices if jobs else []), *(["cpu"] if whole else [])}:
+        if device not in run["machines"] or not arguments.words:
+            run["machines"][device] = machines[device] | measure.limits(device)
     if whole:
-        run["table"] = merge(run["table"], book.rows(), names["table"])
+        found = [row | {"machine": here["cpu"]} for row in book.rows()]
+        run["table"] = merge(run["table"], found, names["table"])
         store(run, path)
     for device in devices if jobs else []:
         for kind, entry in (bar := tqdm(jobs, desc=device)):
@@ -134,10 +149,28 @@ def main() -> None:
                 found = measure_row(entry, device, arguments.repeats)
             else:
                 found = measure_curve(entry, device, max(1, arguments.repeats // 2))
+            found["machine"] = here[device]
             run[kind] = merge(run[kind], [found], names[kind])
             store(run, path)  # at once: a run that dies keeps what it has
     print("\n".join(lines(run)))
     print(f"stored in {path}")
+
+
+def load(path: Path, here: list[str]) -> dict:
+    """Return what a file holds already, refusing one that was not measured here."""
+    if not path.exists():
+        return {"table": [], "curves": [], "machines": {}}
+    try:
+        run = json.loads(path.read_text())
+    except ValueError:
+        sys.exit(f"error: {path} is damaged: delete it, or choose another run or folder with RUN= or OUTPUT=")
+    for entry in [*run["table"], *run["curves"]]:
+        if entry.get("machine") not in here:
+            sys.exit(
+                f"error: {path} was measured on another machine ({entry.get('machine', 'not known which')}; this is "
+                f"{' and '.join(here)}): choose another run or folder with RUN= or OUTPUT=, or delete the file"
+            )
+    return run
 
 
 def store(run: dict, path: Path) -> None:

@@ -86,7 +86,10 @@ def resident(field: str) -> int:
 
 def machine(device: str) -> dict[str, object]:
     """Describe the machine, as far as it can be told from inside."""
-    names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        names = []
     about = {
         "processor": names[0] if names else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -96,3 +99,10 @@ def machine(device: str) -> dict[str, object]:
         "torch": torch.__version__,
     }
     return about if device == "cpu" else about | {"gpu": torch.cuda.get_device_name(device)}
+
+
+def name(about: dict[str, object]) -> str:
+    """Return in one line what :func:`machine` found: two machines with the same name count as one."""
+    parts = [about["gpu"]] if "gpu" in about else []
+    parts += [about["processor"], f"{about['cores']} cores", f"{about['threads']} threads", about["system"]]
+    return ", ".join([*parts, f"Python {about['python']}", f"torch {about['torch']}"])

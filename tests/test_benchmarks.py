@@ -1,5 +1,7 @@
 """The benchmarks: peers that compute the same things, honest bookkeeping, and the runs that are committed."""
 
+import json
+import re
 import subprocess
 import sys
 import time
@@ -111,16 +113,91 @@ def test_only_what_is_asked_for_is_replaced():
         ("a", "cpu", 2),
         ("a", "cuda", 3),
     ]
-    assert command.wanted("table:law", ["table:"])
-    assert not command.wanted("curves:law", ["table:", "sample"])
 
 
-def test_unknown_names_are_refused():
-    result = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "nonsense"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 1
-    assert "nothing is called nonsense: the rows and curves are sample-two_level-1024" in result.stderr
+@pytest.mark.parametrize(
+    ("word", "picks"),
+    [
+        ("law", {"table:law"}),
+        ("power_law", {"table:sample-power_law-1024", "curves:sampler-width:power_law"}),
+        ("1024", {"table:sample-power_law-1024"}),
+        ("sampler-width", {"curves:sampler-width:power_law"}),
+        ("table:", {"table:law", "table:sample-power_law-1024"}),
+        ("curves:sampler", {"curves:sampler-width:power_law"}),
+        ("sam", set()),
+    ],
+)
+def test_a_word_picks_what_has_it_as_a_whole_part_of_its_name(word, picks):
+    names = {"table:law", "table:sample-power_law-1024", "curves:sampler-width:power_law"}
+    assert {name for name in names if command.wanted(name, [word])} == picks
+    assert {name for name in names if command.wanted(name, [])} == names
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path):
+    """The command with one row and one curve that take no time, and results in a folder of their own."""
+
+    def row(name):
+        return rows.Row(name, "work", "", "seconds", 1.0, lambda device: rows.Contest(lambda: None), memory=False)
+
+    monkeypatch.setattr(command, "table", lambda: [row("law"), row("sample-power_law")])
+    monkeypatch.setattr(command, "curves", lambda: [curves.Curve("grow", (1, 2), lambda x, device: lambda: None)])
+    monkeypatch.setattr(command, "OUTPUT", tmp_path / "bench")
+    monkeypatch.setattr(measure, "alternate", lambda calls, repeats, least=0: dict.fromkeys(calls, [0.1] * repeats))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["benchmarks", "--device", "cpu", *arguments])
+        command.main()
+        return json.loads((tmp_path / "bench" / "run-1.json").read_text())
+
+    return run
+
+
+def test_a_run_goes_to_the_build_folder_and_says_what_it_measures_and_where(bench, capsys):
+    published = {path: path.read_bytes() for path in (ROOT / "notebooks/data/performance").iterdir()}
+    run = bench("law")
+    assert [row["id"] for row in run["table"]] == ["law"]
+    assert re.search(r"to be measured for .*bench/run-1.json: law\n", capsys.readouterr().out)
+    run = bench()
+    machine = measure.name(measure.machine("cpu"))
+    assert [(e["id"], e["machine"]) for e in [*run["table"], *run["curves"]]] == [
+        (name, machine) for name in ("law", "sample-power_law", "grow")
+    ]
+    assert performance.page([run]).count("Measured on: ") == 1
+    assert {path: path.read_bytes() for path in published} == published
+    dry = subprocess.run(["make", "--dry-run", "-o", ".venv/.ready", "bench"], cwd=ROOT, capture_output=True, text=True)
+    assert '--output "_build/bench"' in dry.stdout
+
+
+def test_a_file_belongs_to_one_machine(bench, monkeypatch):
+    before = bench("law")
+    monkeypatch.setattr(measure, "machine", lambda device: before["machines"]["cpu"] | {"processor": "Another"})
+    for words in (["law"], ["grow"], []):
+        with pytest.raises(
+            SystemExit, match=r"^error: .*run-1.json was measured on another machine .*: choose another"
+        ):
+            bench(*words)
+    assert json.loads((command.OUTPUT / "run-1.json").read_text()) == before
+    (command.OUTPUT / "run-1.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"^error: .*run-1.json is damaged"):
+        bench()
+
+
+def test_runs_of_several_machines_are_told_apart_on_the_page(bench):
+    here = bench("law")
+    there = json.loads(json.dumps(here))
+    there["machines"]["cpu"]["processor"] = "Another"
+    text = performance.page([here, there, here])
+    assert "Runs 1, 3 measured on: " in text
+    assert "Run 2 measured on: Another, " in text
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["law", "nonsense"], ["--device", "tpu"]])
+def test_unknown_names_are_refused(bench, arguments):
+    what = "device tpu: the devices are cpu" if "tpu" in arguments else "called nonsense: the rows and curves are law, "
+    with pytest.raises(SystemExit, match=f"^error: .*{what}"):
+        bench(*arguments)
+    assert not command.OUTPUT.exists()
 
 
 @pytest.mark.parametrize("run", RUNS, ids=range(1, len(RUNS) + 1))
@@ -133,7 +210,8 @@ def test_committed_runs_are_complete(run):
         assert stored["holds"] == row.holds(stored["value"]["median"])
         assert stored["value"]["low"] <= stored["value"]["median"] <= stored["value"]["high"]
         assert set(stored["peak"]) == ({"ours", "peer"} & set(stored["seconds"]) if row.memory else set())
-    assert run["machines"]["cpu"]["cores"] >= 1
+    for entry in [*run["table"], *run["curves"]]:
+        assert entry["machine"] == measure.name(run["machines"][entry["device"]])
 
 
 def test_the_first_run_holds_the_curves():

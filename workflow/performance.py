@@ -58,16 +58,29 @@ def duration(seconds: float) -> str:
 
 
 def machine(runs: list[dict], device: str) -> str:
-    about = [run["machines"][device] for run in runs]
+    """Say which machine, or which machines, a device's rows were measured on, and how fast they were themselves."""
+    groups = {}
+    for number, run in enumerate(runs, 1):
+        if about := run["machines"].get(device):
+            cpu = f"{about['processor']}, {about['cores']} cores, {about['threads']} threads"
+            text = f"{about.get('gpu', cpu)}, {about['system']}, torch {about['torch']}"
+            groups.setdefault(text, []).append((number, about))
+    return "\n".join(measured(text, group, len(groups) > 1) for text, group in groups.items())
+
+
+def measured(text: str, group: list[tuple[int, dict]], several: bool) -> str:
     rates = {
         name: "–".join(f"{value / 1e9:.0f}" for value in sorted({min(values), max(values)}))
         for name in ("float32 products", "float64 products", "copy")
-        for values in [[entry[name] for entry in about]]
+        for values in [[about[name] for _, about in group]]
     }
-    first = about[0]
-    processor = first.get("gpu", f"{first['processor']}, {first['cores']} cores, {first['threads']} threads")
+    head = (
+        f"Run{'s' * (len(group) > 1)} {', '.join(str(number) for number, _ in group)} measured on"
+        if several
+        else "Measured on"
+    )
     return (
-        f"Measured on: {processor}, {first['system']}, torch {first['torch']}. Products of 2048 × 2048 matrices ran at "
+        f"{head}: {text}. Products of 2048 × 2048 matrices ran at "
         f"{rates['float32 products']} billion operations a second in single and {rates['float64 products']} in double "
         f"precision; copying moved {rates['copy']} GB a second.\n"
     )
