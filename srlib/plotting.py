@@ -2,11 +2,20 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
+
+try:
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+except ModuleNotFoundError as error:
+    missing = error.name.partition(".")[0]
+    raise ModuleNotFoundError(
+        f"srlib.plotting needs {missing}, which is not installed: `pip install matplotlib seaborn`, "
+        'or `pip install ".[book]"` in a checkout of srlib for all that the notebooks need',
+        name=error.name,
+    ) from None
 
 __all__ = ["SINGLE", "WIDE", "figure", "legend", "palette", "points", "theory"]
 

