@@ -190,8 +190,8 @@ def test_a_failed_run_leaves_its_own_notebook_as_far_as_it_got(checkout, cell, l
 
 
 def test_a_published_run_that_fails_leaves_its_traceback_in_the_logs(checkout):
-    checkout.write("01_first", BODY + '\n# %%\nraise ValueError("é")\n')
-    failed = by_hand(checkout, "_build/src/notebooks/01_first.ipynb", LC_ALL="C", PYTHONUTF8="0")
+    checkout.write("01_first", BODY.replace("# seed", "# é") + '\n# %%\nraise ValueError("é")\n')
+    failed = by_hand(checkout, "_build/src/notebooks/01_first.ipynb", "--announce", LC_ALL="C", PYTHONUTF8="0")
     assert "cell 2: ValueError: \\xe9 (traceback in _build/logs/01_first.log; `make run" in error_line(failed)
     assert "ValueError" in (checkout.root / "_build" / "logs" / "01_first.log").read_text(encoding="utf-8")
     assert list((checkout.root / "_build" / "src" / "notebooks").iterdir()) == []

@@ -75,7 +75,8 @@ def test_the_environment_keeps_only_what_the_caller_decides(hostile):
 
 def test_sockets_lie_where_the_system_takes_their_path(monkeypatch, tmp_path):
     deep = tmp_path / ("t" * 111)
-    folders = {None: deep, "/tmp": Path("/tmp/kernel-abc")}
+    folders = {"deep": deep, "/tmp": Path("/tmp/kernel-abc")}
+    monkeypatch.setattr(kernel, "temporary", lambda: "deep")
     monkeypatch.setattr(kernel, "folder", folders.__getitem__)
     short = kernel.socket_path()
     assert short.startswith("/tmp/kernel-abc/")
@@ -86,7 +87,7 @@ def test_sockets_lie_where_the_system_takes_their_path(monkeypatch, tmp_path):
     manager = kernel.manager(KernelManager, {})()
     assert manager.transport == "tcp"
 
-    folders[None] = Path("/" + "t" * (zmq.IPC_PATH_MAX_LEN - len("//1000-5")))
+    folders["deep"] = Path("/" + "t" * (zmq.IPC_PATH_MAX_LEN - len("//1000-5")))
     assert kernel.socket_path().startswith("/ttt")
 
 
@@ -95,7 +96,7 @@ def test_a_read_only_checkout_shares_no_cache(monkeypatch, tmp_path):
     assert kernel.cache_folder() == tmp_path / "_build" / "cache"
     (tmp_path / "file").touch()
     monkeypatch.setattr(kernel, "BUILD", tmp_path / "file" / "_build")
-    assert kernel.cache_folder() == kernel.folder()
+    assert kernel.cache_folder() == kernel.folder(kernel.temporary())
 
 
 FACTS = """

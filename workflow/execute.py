@@ -50,7 +50,7 @@ def main() -> None:
             raise
         raise ProjectError(f"{error} (the notebook as far as it got: {output})") from None
     except OSError as error:  # such as a full disk
-        raise ProjectError(f"{source}: {error}") from None
+        raise ProjectError(f"{source}, to be written to {output}: {error}") from None
     if arguments.announce:
         announce(output)
 
@@ -192,10 +192,11 @@ def check_writable(folder: Path) -> None:
     """Refuse now what would otherwise fail after the whole run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")
     except OSError as error:
         raise ProjectError(
-            f"{folder} cannot be written ({error.strerror}): make it writable, or work in a copy of the checkout"
+            f"{folder} cannot be written ({error.strerror}): put that right, or work in a copy of the checkout"
         ) from None
 
 
@@ -317,4 +318,5 @@ def announce(output: Path) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # comments are UTF-8, a terminal may not be
     run(main)

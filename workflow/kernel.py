@@ -44,7 +44,7 @@ def environment(base: Mapping[str, str] | None = None, *, threads: int = 1) -> d
     """Return the environment of a kernel whose caller has ``base``, by default this process's own."""
     base = os.environ if base is None else base
     inherited = {name: value for name, value in base.items() if name in KEPT or not name.startswith(DROPPED)}
-    own, cache = folder(), cache_folder()
+    own, cache = folder(temporary()), cache_folder()
     return (
         inherited
         | dict.fromkeys(THREADS, str(threads))
@@ -53,7 +53,7 @@ def environment(base: Mapping[str, str] | None = None, *, threads: int = 1) -> d
             "PYTHONUTF8": "1",  # whatever the locale, and C is the one that every machine has
             "LC_ALL": "C",
             "TZ": "UTC",
-            "TMPDIR": tempfile.gettempdir(),  # one that can be written, even if the caller's cannot
+            "TMPDIR": temporary(),  # one that can be written, even if the caller's cannot
             "TQDM_DISABLE": "1",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # Agg would erase figures without an error
             "MPLCONFIGDIR": str(cache / f"matplotlib-{version('matplotlib')}"),
@@ -89,7 +89,7 @@ def socket_path() -> str | None:
 
     The system limits the length of such a path; where no short enough folder can be written, ports have to do.
     """
-    for parent in (None, "/tmp"):
+    for parent in (temporary(), "/tmp"):
         try:
             path = f"{folder(parent)}/{next(_sockets)}"
         except OSError:
@@ -103,16 +103,18 @@ _sockets = itertools.count()
 
 
 @functools.cache
-def folder(parent: str | None = None) -> Path:
-    """Return a folder that only this process's kernels use; it goes with the process."""
-    try:
-        path = tempfile.mkdtemp(prefix="kernel-", dir=parent)
-    except OSError:
-        if parent:
-            raise
-        raise ProjectError("no folder for temporary files can be written: set TMPDIR to one that can") from None
+def folder(parent: str) -> Path:
+    """Return a folder below ``parent`` that only this process's kernels use; it goes with the process."""
+    path = tempfile.mkdtemp(prefix="kernel-", dir=parent)
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return Path(path)
+
+
+def temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        raise ProjectError("no folder for temporary files can be written: set TMPDIR to one that can") from None
 
 
 def cache_folder() -> Path:
@@ -121,8 +123,8 @@ def cache_folder() -> Path:
     try:
         shared.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return folder()
-    return shared if os.access(shared, os.W_OK) else folder()
+        return folder(temporary())
+    return shared if os.access(shared, os.W_OK) else folder(temporary())
 
 
 def list_fonts(sees: Mapping[str, str]) -> None:
