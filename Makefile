@@ -46,8 +46,7 @@ book: $(READY) ## execute all stale notebooks, check the claims, build the site 
 
 test: $(READY) ## unit, property and doctest tests, stored outputs of the notebooks, the built book
 	$(ONE_THREAD) $(BIN)/python -m pytest -q --ignore tests/test_site.py -n $(JOBS)
-	TQDM_DISABLE=1 $(ONE_THREAD) $(BIN)/python -m pytest -q -c tests/nbval.ini --rootdir . \
-		--nbval notebooks --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q --nbval notebooks -n $(JOBS) --dist loadfile
 	@$(MAKE) --no-print-directory book
 	$(BIN)/python -m pytest -q tests/test_site.py
 
@@ -61,9 +60,8 @@ serve: ## open the built site on localhost
 	@$(PYTHON) -m webbrowser http://localhost:$(PORT)/ >/dev/null 2>&1 || true
 	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-run: $(READY) ## run one notebook with other parameters: make run NOTEBOOK=02_sampling PARAMETERS="-p seed 7"
-	@test -n "$(NOTEBOOK)" || { echo 'error: name one: make run NOTEBOOK=02_sampling PARAMETERS="-p seed 7"' >&2; exit 1; }
-	@$(BIN)/python workflow/execute.py notebooks/$(NOTEBOOK).py _build/runs/$(NOTEBOOK).ipynb --announce $(PARAMETERS)
+run: $(READY) ## run one notebook with other parameters: make run NOTEBOOK=02_sampling PARAMETERS="seed=7"
+	@$(BIN)/python workflow/execute.py "$(NOTEBOOK)" --announce -p $(PARAMETERS)
 
 compare: $(READY) ## which claims and stored outputs a fresh run changed, value by value; WITH=folder: one from elsewhere
 	@$(BIN)/python workflow/references.py compare $(if $(WITH),"$(WITH)")

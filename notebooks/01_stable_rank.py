@@ -20,13 +20,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 from IPython.display import display
-from myst_nb import glue
 from scipy.linalg import eigvalsh_tridiagonal
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 import srlib
 from srlib import check, haar, plotting, rank, spectra
+from srlib.check import glue
 from srlib.data import mnist
 
 # %% tags=["parameters"]
@@ -532,8 +532,8 @@ for layer in range(4):
             :, time, layer
         ].mean(0)
 for key, value in facts.items():
-    glue(key, round(float(value), 1), display=False)
-glue("networks", networks, display=False)
+    glue(key, round(float(value), 1))
+glue("networks", networks)
 
 # %% mystnb={"figure": {"caption": "A network learns, its layers lose stable rank. Left: stable ranks of the four layers over their largest possible value (lines: means over networks; bands: all networks), with the limits of S3 for random matrices as dotted lines. Right: loss on the first 1,000 training digits and error on the 1,000 held-out ones.", "name": "fig-training"}, "image": {"alt": "Left: stable rank over layer width against training time; the three hidden layers fall quickly from about a quarter or more of the width to below a tenth, the output layer stays nearly level. Right: the training loss falls more than tenfold and the held-out error to less than a tenth."}} tags=["hide-input"]
 fig, (left, right) = plotting.figure(1, 2)
@@ -675,8 +675,8 @@ needed_hidden, promised_hidden = (
 print(
     f"needed on average {needed_hidden:.3g} of 256 directions, S2 promises at most {promised_hidden:.3g}"
 )
-glue("needed", round(needed_hidden, 1), display=False)
-glue("promised", round(promised_hidden, 1), display=False)
+glue("needed", round(needed_hidden, 1))
+glue("promised", round(promised_hidden, 1))
 
 # %% mystnb={"figure": {"caption": "Truncation (S2). Relative spectral error after keeping $j$ singular directions against $(j+1)/r$: every matrix lies below the one curve $\\sqrt{r/(j+1)}$, and none above 1. The orthogonal matrix touches it at $j+1=r=n$, the two-level matrix nearly does at its last direction; trained layers fall off well before $j+1=r$.", "name": "fig-truncation"}, "image": {"alt": "Log-log plot of the relative truncation error against the number of kept directions over stable rank; the bound falls with slope minus one half, and the curves of trained, Gaussian, two-level and orthogonal matrices lie below it."}} tags=["hide-input"]
 fig, ax = plotting.figure(size=(7.2, 3.8))

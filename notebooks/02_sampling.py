@@ -20,11 +20,11 @@ from unittest.mock import patch
 
 import torch
 from IPython.display import display
-from myst_nb import glue
 from scipy.integrate import quad
 
 import srlib
 from srlib import check, haar, plotting, rank, spectra
+from srlib.check import glue
 from srlib.spectra import power_law, projector, two_level, uniform_sphere
 
 LAWS = {
@@ -335,7 +335,7 @@ check.sampled(
 # %%
 proposals = direction(16, 6.0, 10 * walks, 60)
 accepted = proposals[proposals.amax(-1) <= 1]
-glue("accepted", round(100 * len(accepted) / len(proposals)), display=False)
+glue("accepted", round(100 * len(accepted) / len(proposals)))
 
 
 def summary(tail):  # quartic trace, sum, largest and median
@@ -691,7 +691,7 @@ corners = []
 for law in (two_level, projector):
     A = (left * law((4, 4), 2.0, dtype=torch.float64)) @ right.mT
     corners.append(A[:, 0, 0])
-glue("raw_corner", round(torch.stack(corners).mean().item(), 3), display=False)
+glue("raw_corner", round(torch.stack(corners).mean().item(), 3))
 print(f"c_4 = {c(4):.4f}, c_4 squared = {c(4) ** 2:.4f}")
 
 check.sampled(

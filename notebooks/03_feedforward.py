@@ -22,10 +22,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 from IPython.display import display
-from myst_nb import glue
 
 import srlib
 from srlib import Ensemble, Network, check, feedforward, haar, plotting, spectra
+from srlib.check import glue
 from srlib.moments import feature_norm, fluctuation_exponent
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -461,7 +461,7 @@ for ratio, e, X in zip(ratios, lines, clouds, strict=True):
         f"r/n = {ratio:.1f}: mean squared feature norm at depth 16, theory {feature_norm(e).mean[-1]:.3g},",
         f"simulation {X[:, -1].mean():.2g}",
     )
-glue("networks", networks, display=False)
+glue("networks", networks)
 
 # %% mystnb={"figure": {"caption": "Stable rank enters as a linear factor in each layer, and its effect accumulates exponentially with depth. Left: mean squared feature norm of ReLU networks of width 32, all of spectral norm $\\sqrt2$, against depth; every line is the exact prediction of F2 with slope log(r/n), points are means over dense networks with 95 % intervals, thin lines are single networks. Right: the same mean against the stable rank of the second layer alone is a straight line through zero.", "name": "fig-depth"}, "image": {"alt": "Left panel: straight lines on a logarithmic scale fan out downwards with depth, the lower the ratio of stable rank to width the steeper, with simulated points on every line. Right panel: a straight line through the origin with four simulated points on it."}} tags=["hide-input"]
 fig, (left, right) = plotting.figure(1, 2, size=(8.8, 4.2), width_ratios=(1.75, 1))
@@ -798,7 +798,7 @@ for i, (n, r, law) in enumerate(groups):
             ]
         )
 kind, epsilon, naive, value, error, exact_ratio = np.array(table).T
-glue("collapse-points", len(table), display=False)
+glue("collapse-points", len(table))
 wide = epsilon > 0.01  # linear orthogonal layers keep every norm: no spread to compare
 print(
     f"{len(table)} points; exact log ratio over exponent: {(exact_ratio[wide] / epsilon[wide]).min():.2f} to 1"

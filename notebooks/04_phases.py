@@ -22,11 +22,11 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from IPython.display import display
-from myst_nb import glue
 from scipy.integrate import quad
 
 import srlib
 from srlib import check, plotting, spectra
+from srlib.check import glue
 from srlib.spectra import conditioned, conditioned_gaussian, coulomb, coulomb_gas
 
 torch.set_default_dtype(torch.float64)
@@ -161,9 +161,9 @@ PLAIN = [((4, 4), 1.7), ((3, 5), 1.8)]
 accepted = [rejection(*case, 20 + i) for i, case in enumerate(PLAIN)]
 count = min(len(part) for part in accepted)
 relative = [part[:count, 1:] / part[:count, :1] for part in accepted]
-glue("accepted", count, display=False)
+glue("accepted", count)
 for i, value in enumerate(relative[0].mean(0).tolist()):
-    glue(f"lambda_{i + 2}", value, display=False)
+    glue(f"lambda_{i + 2}", value)
 
 
 def summary(lam):  # means and the trace of the squares
@@ -300,9 +300,9 @@ correlation = {
 at16, at32 = (
     max(c[LAGS.index(n)].item() for c, _ in correlation.values()) for n in (16, 32)
 )
-glue("sweeps", conditioned.SWEEPS, display=False)
-glue("memory16", at16, display=False)
-glue("memory32", at32, display=False)
+glue("sweeps", conditioned.SWEEPS)
+glue("memory16", at16)
+glue("memory32", at32)
 print(
     f"{conditioned.SWEEPS} sweeps; largest correlation after 16 of them {at16:.2f}, after 32 {at32:.2f}"
 )

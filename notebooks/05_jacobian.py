@@ -22,7 +22,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from IPython.display import display
-from myst_nb import glue
 from scipy.special import digamma, gammaln
 
 from srlib import (
@@ -36,6 +35,7 @@ from srlib import (
     sample,
     spectra,
 )
+from srlib.check import glue
 from srlib.moments import feature_norm, fluctuation_exponent, log_growth
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -550,8 +550,8 @@ def skewness(z):
 groups = walks[: networks_deep // 32 * 32].reshape(32, -1, 25)
 shape = skewness(groups.transpose(1, 2)[:, [1, 24]])
 print("skewness at depths 1 and 24:", shape.mean(0).numpy().round(1))
-glue("skewness-one", shape[:, 0].mean().item(), display=False)
-glue("skewness-deep", shape[:, 1].mean().item(), display=False)
+glue("skewness-one", shape[:, 0].mean().item())
+glue("skewness-deep", shape[:, 1].mean().item())
 check.empirical(
     "F5.normal",
     "skewness of log ||h_24||^2 over groups of networks is between -0.5 and 0.5",

@@ -21,9 +21,9 @@ from dataclasses import replace
 
 import torch
 from IPython.display import display
-from myst_nb import glue
 
 from srlib import Ensemble, arccos, check, data, ntk, plotting, spectra
+from srlib.check import glue
 from srlib.moments.kernel import ntk as kernel_moments
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -620,16 +620,16 @@ check.empirical(
 )
 
 # %%
-glue("networks-reference", networks_reference, display=False)
-glue("networks", networks, display=False)
-glue("networks-pairs", networks_pairs, display=False)
-glue("networks-digits", networks_digits, display=False)
-glue("digits", digits, display=False)
-glue("shape-error", shape_error(K, limit.ntk).mean().item(), display=False)
-glue("shape-error-features", shape_error(K, limit.nngp).mean().item(), display=False)
-glue("rate", ratio(2).mean().item(), display=False)
-glue("error-small", small.mean().item(), display=False)
-glue("error-large", large.mean().item(), display=False)
+glue("networks-reference", networks_reference)
+glue("networks", networks)
+glue("networks-pairs", networks_pairs)
+glue("networks-digits", networks_digits)
+glue("digits", digits)
+glue("shape-error", shape_error(K, limit.ntk).mean().item())
+glue("shape-error-features", shape_error(K, limit.nngp).mean().item())
+glue("rate", ratio(2).mean().item())
+glue("error-small", small.mean().item())
+glue("error-large", large.mean().item())
 average = shape_error(K.mean(0), limit.ntk)
 for name, other in (others | {"the limit": limit.ntk}).items():
     print(f"{name}: distance of one network {shape_error(K, other).mean():.3f}")

@@ -23,9 +23,9 @@ from functools import partial
 import numpy as np
 import torch
 from IPython.display import display
-from myst_nb import glue
 
 from srlib import Ensemble, Network, check, haar, ntk, plotting, spectra
+from srlib.check import glue
 from srlib.moments import kernel
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -376,8 +376,8 @@ spoiled = {
         lambda e: {"ranks": e.stable_ranks}
     ),
 }
-glue("leading-constant", float(20 * gap.max()), display=False)
-glue("leading-networks", len(candidates), display=False)
+glue("leading-constant", float(20 * gap.max()))
+glue("leading-networks", len(candidates))
 check.bound(
     "N2.leading-order",
     f"ratio less 1 is epsilon_lk up to 20 S^2, where S, the sum of 1 / p_l, is at most 1, for {len(candidates)} networks",
@@ -558,7 +558,7 @@ for i, (n, r, law) in enumerate(groups):
             budget = sum(1 / p for p in cut.participation_ranks)
             rows.append([a, kernel.ntk(cut).log_ratio, leading(cut), budget, value, error])
 kind, exact_log, order, budget, value, error = np.array(rows).T
-glue("collapse-points", len(rows), display=False)
+glue("collapse-points", len(rows))
 print(
     f"{len(rows)} points; simulated less exact, in standard errors: root mean square",
     f"{np.sqrt(np.mean(((value - exact_log)[error > 1e-3] / error[error > 1e-3]) ** 2)):.1f}",
@@ -641,11 +641,11 @@ def usable_depth(s, law):
 
 for law, name in ((spectra.projector, "projector"), (spectra.two_level, "two-level")):
     first = [usable_depth(s, law) for s in (1 / 64, 1 / 16, 1 / 4, 1)]
-    glue(f"usable-{name}", first[2], display=False)
+    glue(f"usable-{name}", first[2])
     print(
         f"{name}, r/n = 1/64, 1/16, 1/4, 1: the deviation reaches the mean at depth", *first
     )
-glue("usable-orthogonal", first[3], display=False)
+glue("usable-orthogonal", first[3])
 
 # %% mystnb={"figure": {"caption": "Where a fixed kernel stops describing the network. ReLU networks that keep the feature norm. Left: relative standard deviation of the kernel against depth at width 32, projector spectra of four stable ranks (exact: lines; simulated: points with 95 % intervals); above the dotted line the deviation exceeds the mean. Middle and right: its level lines over depth and stable rank at width 128. For projectors the usable depth shrinks with r/n, in the end in proportion to it; a two-level spectrum of the same stable rank keeps it until r is near the square root of n.", "name": "fig-breakdown"}, "image": {"alt": "Left, four rising curves on logarithmic axes, lower stable rank higher, with simulated points on them. Middle and right, contour maps with levels a quarter, a half, one and two: diagonal lines for projectors, lines that are vertical except at very low stable rank for two-level spectra."}} tags=["hide-input"]
 fig, (left, middle, right) = plotting.figure(1, 3, size=(10.4, 3.8))

@@ -22,9 +22,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 from IPython.display import display
-from myst_nb import glue
 
 from srlib import Ensemble, arccos, check, feedforward, plotting, spectra
+from srlib.check import glue
 from srlib.check.same_law import same_law
 from srlib.collapsed import features, simulate
 from srlib.moments.feature import fluctuation_exponent
@@ -234,8 +234,8 @@ for i, (name, (text, e)) in enumerate(cases.items()):
     )
     print(f"largest distance as a share of the allowed one: {1 - claims[name].slack:.1f}")
     display(claims[name])
-glue("dense-networks", dense_networks, display=False)
-glue("noticed-distance", 100 * claims["relu"].noticeable, display=False)
+glue("dense-networks", dense_networks)
+glue("noticed-distance", 100 * claims["relu"].noticeable)
 
 # %%
 quantities = [*(f"|h{l}|^2" for l in (1, 2, 3)), *(f"|delta{l}|^2" for l in (1, 2, 3))]
@@ -245,8 +245,8 @@ correlation = [np.corrcoef(part.argsort(0).argsort(0).T)[pair] for part in rows[
 in_dense, in_simulation, in_fresh = correlation
 worst = np.abs(in_fresh - in_simulation).argmax()
 delta1_with_output = list(zip(*pair, strict=True)).index((3, 7))
-glue("correlation-true", float(in_simulation[delta1_with_output]), display=False)
-glue("correlation-fresh", float(in_fresh[delta1_with_output]), display=False)
+glue("correlation-true", float(in_simulation[delta1_with_output]))
+glue("correlation-fresh", float(in_fresh[delta1_with_output]))
 print(
     f"rank correlations of {len(pair[0])} pairs; fresh weights err most for",
     f"{quantities[pair[0][worst]]} and {quantities[pair[1][worst]]}:",
@@ -364,7 +364,7 @@ wide = {
 }
 for name, e in large.items():
     print(f"{name}: fluctuation exponent {fluctuation_exponent(e):.3f}")
-    glue(f"exponent-{name}", fluctuation_exponent(e), display=False)
+    glue(f"exponent-{name}", fluctuation_exponent(e))
 
 # %%
 every = wide_depth // 5
@@ -442,8 +442,8 @@ logs = {
     for name, draws in wide.items()
 }
 for name, x in logs.items():
-    glue(f"deviation-{name}", x.std().item(), display=False)
-    glue(f"typical-{name}", x.mean().exp().item(), display=False)
+    glue(f"deviation-{name}", x.std().item())
+    glue(f"typical-{name}", x.mean().exp().item())
 
 # %% mystnb={"figure": {"caption": "One network of width 100,000 and depth 1,000 is far from the mean of many. Distribution of the log squared feature norm and of the log kernel relative to its mean, for projectors of rank 1,000 (left) and two-level spectra of stable rank 25,000 (right; note the scale); 4,500 networks each. Lines: for the feature norm the normal law with the parameters of F5; for the kernel the log-normal law with the mean of N1 and the second moment of N2, which is an approximation.", "name": "fig-c1-wide"}, "image": {"alt": "Two panels with two bell-shaped histograms each. The smooth predicted normal curves follow the outlines of the histograms; in the left panel the kernel's histogram is narrower and lies further right than the feature norm's."}} tags=["hide-input"]
 fig, axes = plotting.figure(1, 2, size=(8.4, 3.7))
@@ -574,9 +574,9 @@ for i, (name, (text, e, inputs)) in enumerate(cases.items()):
         seed=seed,
     )
     print(f"largest distance as a share of the allowed one: {1 - claim.slack:.1f}")
-    glue(f"several-{name}", 100 * claim.noticeable, display=False)
+    glue(f"several-{name}", 100 * claim.noticeable)
     display(claim)
-glue("several-dense", several_dense, display=False)
+glue("several-dense", several_dense)
 
 # %% [markdown]
 # With one input, features and output must have the law that the simulation of C1 gives them.
@@ -675,9 +675,9 @@ for k, (name, e) in enumerate(equal.items()):
     )
     angles[name] = draw.angle[:, :, 0, 1].double()
     participation[name] = e.participation_ranks[0]
-    glue(f"angle-participation-{name}", participation[name], display=False)
+    glue(f"angle-participation-{name}", participation[name])
     last = angles[name][:, -1].rad2deg()
-    glue(f"angle-deviation-{name}", float(last.std()), display=False)
+    glue(f"angle-deviation-{name}", float(last.std()))
     print(f"{name}: p = {participation[name]:.0f}, last angle {last.mean():.0f}", end=" ")
     print(f"(limit {limit[-1].rad2deg():.0f}), deviation {last.std():.1f} degrees")
 

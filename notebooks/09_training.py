@@ -20,7 +20,6 @@ from dataclasses import replace
 
 import torch
 from IPython.display import display
-from myst_nb import glue
 
 from srlib import (
     Ensemble,
@@ -33,6 +32,7 @@ from srlib import (
     stable_rank,
     training,
 )
+from srlib.check import glue
 from srlib.gradient_flow import GradientFlow, time_factor
 
 torch.set_default_dtype(torch.float64)  # lazy networks move by a few parts in a million
@@ -473,15 +473,11 @@ for L, run in runs.items():
     after = log_time + factors[:, None]
     wide = reached(run["wide"], run["times"][::networks], level).log()
     speed[L] = {"log_time": log_time, "factors": factors, "wide": wide}
-    glue(f"before-{L}", spread(log_time).mean().item(), display=False)
-    glue(f"after-{L}", spread(after).mean().item(), display=False)
-    glue(f"limit-{L}", spread(wide + factors).item(), display=False)
-    glue(
-        f"speed-{L}",
-        (log_time - wide[:, None]).square().mean().sqrt().item(),
-        display=False,
-    )
-    glue(f"factor-{L}", math.exp(-factors[0]), display=False)
+    glue(f"before-{L}", spread(log_time).mean().item())
+    glue(f"after-{L}", spread(after).mean().item())
+    glue(f"limit-{L}", spread(wide + factors).item())
+    glue(f"speed-{L}", (log_time - wide[:, None]).square().mean().sqrt().item())
+    glue(f"factor-{L}", math.exp(-factors[0]))
     print(
         f"{L} layers: spread of log time before {spread(log_time).mean():.2f},",
         f"after {spread(after).mean():.2f}, of the limit after {spread(wide + factors):.2f}",
@@ -573,7 +569,7 @@ for size in sizes:
         f"scaled output {size:g}: error of the log loss", *[f"{v:.2g}" for v in errors[-1]]
     )
 errors = torch.stack(errors, 1)
-glue("off-ordinary", 100 * errors[:, 0].mean().item(), display=False)
+glue("off-ordinary", 100 * errors[:, 0].mean().item())
 
 # %%
 shares = (0.5, 0.95, 1.05)
@@ -916,15 +912,15 @@ axes[0].set_ylabel("stable rank over its start")
 plotting.legend(axes[0], loc="lower left")
 
 # %%
-glue("digits", digits, display=False)
-glue("rank-first", ranks[0, 0, 2, :, -1].mean().item(), display=False)
-glue("networks", networks, display=False)
-glue("lazy", lazy, display=False)
-glue("drift-unscaled", typical[-1, 0].mean().item(), display=False)
-glue("drift-one", typical[-1, 1].mean().item(), display=False)
-glue("drift-lazy", typical[-1, 2].mean().item(), display=False)
-glue("slope-one", slopes[1].mean().item(), display=False)
-glue("slope-unscaled", slopes[0].mean().item(), display=False)
-glue("rank-orthogonal", ranks[1:, 0, 2, :, -1].mean().item(), display=False)
-glue("rank-orthogonal-one", ranks[1:, 1, 2, :, -1].mean().item(), display=False)
-glue("rank-quarter", ranks[:, 0, 1, :, -1].mean().item(), display=False)
+glue("digits", digits)
+glue("rank-first", ranks[0, 0, 2, :, -1].mean().item())
+glue("networks", networks)
+glue("lazy", lazy)
+glue("drift-unscaled", typical[-1, 0].mean().item())
+glue("drift-one", typical[-1, 1].mean().item())
+glue("drift-lazy", typical[-1, 2].mean().item())
+glue("slope-one", slopes[1].mean().item())
+glue("slope-unscaled", slopes[0].mean().item())
+glue("rank-orthogonal", ranks[1:, 0, 2, :, -1].mean().item())
+glue("rank-orthogonal-one", ranks[1:, 1, 2, :, -1].mean().item())
+glue("rank-quarter", ranks[:, 0, 1, :, -1].mean().item())

@@ -28,7 +28,6 @@ import torch
 from IPython.display import display
 from matplotlib import patheffects
 from matplotlib.ticker import NullLocator
-from myst_nb import glue
 from scipy import optimize, stats
 from torch import nn
 
@@ -43,6 +42,7 @@ from srlib import (
     sample,
     spectra,
 )
+from srlib.check import glue
 from srlib.training import cross_entropy
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -1245,7 +1245,7 @@ for scale, panel in panels.items():
 # %%
 def publish(name, found, form=".2f"):
     """An estimate and its interval, as the text quotes them."""
-    glue(name, quote(found, form), display=False)
+    glue(name, quote(found, form))
 
 
 quoted = [
@@ -1256,11 +1256,11 @@ quoted = [
 for L, p in zip(depths, sgd, strict=True):
     for key in quoted:
         cell = entry(loss_ratio, "final", key, "orthogonal", p, ".2f")
-        glue(f"loss-{key}-{L}", cell, display=False)
+        glue(f"loss-{key}-{L}", cell)
     for key in ("orthogonal", "two_level-matched-0.5"):
         for other in ("he", "pytorch"):
             cell = entry(speed_up, "steps", key, other, p, ".2f")
-            glue(f"speed-{key}-{other}-{L}", cell, display=False)
+            glue(f"speed-{key}-{other}-{L}", cell)
     gain = effect(difference, "held_out", "orthogonal", "he", p)
     publish(f"accuracy-orthogonal-he-{L}", [100 * v for v in gain], "+.1f")
 for p in adam:
@@ -1336,6 +1336,6 @@ numbers = {
     "core-hours": provenance["core_minutes"] / 60,
 }
 for name, text in texts.items():
-    glue(name, text, display=False)
+    glue(name, text)
 for name, value in numbers.items():
-    glue(name, float(value), display=False)
+    glue(name, value)

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from IPython.display import display
-from myst_nb import glue
 from scipy.optimize import nnls
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from srlib import Ensemble, check, collapsed, ntk, plotting, spectra
+from srlib.check import glue
 
 # %% tags=["parameters"]
 run = 1  # which of the stored runs is drawn
@@ -168,9 +168,9 @@ for stored in runs:
 for (name, quantity), values in verdicts.items():
     print(f"{name:28} {quantity:10}  {'  '.join(values)}")
 reached = sum(row["holds"] for stored in runs for row in stored["table"])
-glue("reached", reached, display=False)
-glue("rows", sum(len(stored["table"]) for stored in runs), display=False)
-glue("runs", len(runs), display=False)
+glue("reached", reached)
+glue("rows", sum(len(stored["table"]) for stored in runs))
+glue("runs", len(runs))
 
 
 # %% [markdown]
@@ -227,7 +227,7 @@ fitted = {}
 for name, (terms, seconds) in fits.items():
     fitted[name], deviation = fit(terms, seconds)
     print(f"{name}: largest deviation from the fit {100 * deviation:.0f} %")
-    glue(f"deviation-{name}", float(100 * deviation), display=False)
+    glue(f"deviation-{name}", float(100 * deviation))
 tail = slice(-3, None)
 slopes = {
     "width": np.polyfit(np.log(n[tail]), np.log(wide[tail]), 1)[0],
@@ -236,12 +236,12 @@ slopes = {
 }
 for name, slope in slopes.items():
     print(f"exponent in the {name}, last three points: {slope:.2f}")
-    glue(f"slope-{name}", float(slope), display=False)
-glue("largest-simulation", float(wide[-1]), display=False)
+    glue(f"slope-{name}", float(slope))
+glue("largest-simulation", float(wide[-1]))
 every_layer, every_value = (float(c) for c in fitted["simulation"][1:])
 print(f"a layer costs as much as {every_layer / every_value:.2g} different singular values")
-glue("break-even", every_layer / every_value, display=False)
-glue("nanoseconds", 1e9 * every_value, display=False)
+glue("break-even", every_layer / every_value)
+glue("nanoseconds", 1e9 * every_value)
 
 # %% mystnb={"figure": {"caption": "One network without its matrices: seconds of exact simulation, one sample, double precision. Left: against width at depth 100. Right: against depth at width 1,000. Lines: the fit of P1's cost to the power law, whose singular values are all different, over both panels at once; points: medians, with quartiles. Two-level spectra do not feel the width. Dashed: what the weights of a dense network of that size would take merely to be copied.", "name": "fig-cost-simulation"}, "image": {"alt": "Two log-log panels. Left, the points of the power law lie on a curve that is flat first and then rises, those of the two-level spectrum stay flat, and a dashed line crosses both and ends five hundred times higher. Right, two rows of points and the dashed line rise in parallel."}} tags=["hide-input"]
 fig, axes = plotting.figure(1, 2, size=(8.4, 3.9))

@@ -218,19 +218,6 @@ def test_bad_input_stops_with_one_line_that_says_what_to_do(checkout, spoil, lin
     assert not checkout.executed("02_second").exists()
 
 
-def test_one_notebook_runs_by_hand_with_other_parameters(checkout):
-    execute = ["workflow/execute.py", "notebooks/01_first.py", "_build/runs/01_first.ipynb"]
-    assert checkout.script(*execute, "-p", "seed", "7").returncode == 0
-    cells = nbformat.read(checkout.root / "_build" / "runs" / "01_first.ipynb", as_version=4).cells
-    assert cells[-1].outputs[0].text == "seed 7\n"
-
-    refused = checkout.script(*execute, "-p", "sede", "7")
-    assert refused.returncode == 1
-    assert "has no parameter 'sede': its parameters are seed" in refused.stderr
-    missing = checkout.script("workflow/execute.py", "notebooks/09_none.py", "out.ipynb")
-    assert "there is no notebook notebooks/09_none.py: the sources are 01_first.py, 02_second.py" in missing.stderr
-
-
 CLAIM = """
 # %%
 from IPython.display import display

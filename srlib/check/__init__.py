@@ -8,7 +8,8 @@ collects.
 from srlib.check.claim import MIME, Claim
 from srlib.check.exact import bound, exact
 from srlib.check.experiment import empirical
+from srlib.check.glue import glue
 from srlib.check.same_law import same_law
 from srlib.check.sampling import FALSE_ALARM, sampled
 
-__all__ = ["FALSE_ALARM", "MIME", "Claim", "bound", "empirical", "exact", "same_law", "sampled"]
+__all__ = ["FALSE_ALARM", "MIME", "Claim", "bound", "empirical", "exact", "glue", "same_law", "sampled"]

@@ -107,10 +107,10 @@ def _rows(samples) -> np.ndarray:
     draws = array(samples)
     if draws.ndim != 2 or len(draws) < 500:
         raise ValueError(f"samples must have shape (N, K) with N at least 500, got {draws.shape}")
-    return _rounded(draws)
+    return _significant(draws)
 
 
-def _rounded(draws: np.ndarray, digits: int = 10) -> np.ndarray:
+def _significant(draws: np.ndarray, digits: int = 10) -> np.ndarray:
     mantissa, exponent = np.frexp(draws)
     return np.ldexp(np.round(mantissa, digits), exponent)
 
@@ -120,6 +120,7 @@ def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     pooled = np.concatenate([x, y])
     ranks = np.stack([_ranks(column) for column in pooled.T], 1)
     projected = ranks @ np.random.default_rng(0).normal(size=(x.shape[1], _PROJECTIONS))
+    projected = np.round(projected, 10)  # equal rows stay equal, whatever order a product is summed in
     return np.array([_distance(c[: len(x)], c[len(x) :]) for c in np.concatenate([ranks, projected], 1).T])
 
 

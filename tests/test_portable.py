@@ -1,0 +1,191 @@
+"""Stand-ins for other machines: they differ where processors do, and find outputs that depend on it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "workflow"))
+import kernel  # noqa: E402
+import portable  # noqa: E402
+from jitter import Jitter  # noqa: E402
+
+
+def test_jitter_turns_last_bits_of_sums_and_functions():
+    A = torch.randn(50, 50, dtype=torch.float64)
+    for call in (lambda: A @ A, lambda: A.sum(0), lambda: A.exp(), lambda: torch.linalg.qr(A).R, lambda: A.mean()):
+        plain = call()
+        with Jitter():
+            other, again = call(), call()
+        assert not torch.equal(plain, other)
+        assert not torch.equal(other, again)
+        torch.testing.assert_close(other, plain, rtol=1e-11, atol=1e-11)
+
+
+def test_jitter_leaves_exact_arithmetic_alone():
+    A = torch.randn(50, 50, dtype=torch.float64)
+    calls = [
+        lambda: A + A.mT,
+        lambda: (A > 0).double().mean(0),
+        lambda: A.sign() @ A.sign(),
+        lambda: torch.eye(3).matmul(torch.arange(9.0).view(3, 3)),
+        lambda: torch.rand(9, generator=torch.Generator().manual_seed(0)),
+        lambda: torch.randint(9, (9,), generator=torch.Generator().manual_seed(0)),
+    ]
+    for call in calls:
+        plain = call()
+        with Jitter():
+            assert torch.equal(call(), plain)
+
+
+def test_jitter_keeps_draws_but_for_their_last_bits():
+    def draws():
+        return torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    plain, state = draws(), torch.get_rng_state()
+    with Jitter():
+        other = draws()
+    assert not torch.equal(plain, other)
+    torch.testing.assert_close(plain, other, rtol=1e-14, atol=0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_gradients_flow_through_jitter():
+    A = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
+    with Jitter():
+        (A @ A).exp().sum().backward()
+    other, A.grad = A.grad, None
+    (A @ A).exp().sum().backward()
+    torch.testing.assert_close(other, A.grad, rtol=1e-11, atol=1e-11)
+
+
+PROBE = """
+import json, torch
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+on = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+print(json.dumps([torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), on]))
+"""
+
+
+def probe(name: str) -> tuple[str, int, list[str]]:
+    machine = portable.MACHINES[name]
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE], env=portable.sees(machine), text=True, capture_output=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+def test_machines_are_what_they_say():
+    assert probe("plain") == ["DEFAULT", 1, []]
+    capability, threads, features = probe("own")
+    assert (threads, probe("threads")[1]) == (1, 2)
+    if capability in ("AVX2", "AVX512"):
+        assert probe("avx2")[0] == "AVX2"
+        assert not [name for name in probe("avx2")[2] if "512" in name or "V4" in name]
+
+
+def test_the_oldest_versions_are_those_of_the_metadata():
+    oldest = portable.oldest()
+    assert set(oldest) == set(portable.PACKAGES)
+    pins = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
+    for name, version in oldest.items():
+        assert [int(part) for part in version.split(".")] <= [int(part) for part in pins[name].split(".")]
+
+
+HEADER = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["parameters"]
+seed = 1  # seed
+
+# %%
+import torch
+
+x = torch.randn(1000, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).exp().sum().item()
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    root = tmp_path_factory.mktemp("portable") / "a b é"
+    for folder in ("workflow", "srlib"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "notebooks").mkdir()
+    (root / "book").mkdir()
+    shutil.copy(ROOT / "requirements.lock", root)
+    shutil.copy(ROOT / "pyproject.toml", root)
+    (root / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: notebooks/01_exact\n- file: notebooks/02_rounded\n"
+    )
+    (root / "book" / "index.md").write_text("# Index\n")
+    (root / "notebooks" / "01_exact.py").write_text(HEADER + '\n# %%\nprint("sum", x)\n', encoding="utf-8")
+    (root / "notebooks" / "02_rounded.py").write_text(HEADER + '\n# %%\nprint(f"sum {x:.6g}")\n', encoding="utf-8")
+    for name in ("01_exact", "02_rounded"):
+        done = script(root, "workflow/execute.py", f"notebooks/{name}.py", f"notebooks/{name}.ipynb")
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+def script(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=root, env=environment, text=True, capture_output=True, check=False
+    )
+
+
+def test_an_output_that_depends_on_the_last_bits_is_found(checkout):
+    done = script(checkout, "workflow/portable.py", "run", "2", "jitter")
+    assert done.returncode == 1
+    assert "jitter: 01_exact, cell-02, output sum" in done.stdout
+    assert "02_rounded" not in done.stdout
+    assert "every rounding at random" in done.stdout
+    assert "2 outputs of 2 notebooks, 1 differ" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: stored outputs depend on the machine")
+    table = json.loads((checkout / "_build" / "portable" / "table.json").read_text(encoding="utf-8"))
+    (row,) = table["rows"]
+    assert row["versions"]["torch"] == torch.__version__.split("+")[0] or row["versions"]["torch"] == torch.__version__
+    assert not (checkout / "notebooks" / "data").exists(), "a part is not published"
+
+    only = script(checkout, "workflow/portable.py", "run", "2", "jitter", "02_rounded")
+    assert only.returncode == 0, only.stderr
+    assert "1 outputs of 1 notebooks, 0 differ" in only.stdout
+
+
+def test_unknown_machines_and_notebooks_are_named(checkout):
+    done = script(checkout, "workflow/portable.py", "run", "2", "vax")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is no machine or notebook 'vax': the machines are own, threads,")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_page_says_for_which_outputs_a_table_holds(monkeypatch, tmp_path):
+    row = {"about": "two threads", "versions": {"torch": "2.13.0"}, "outputs": 1234, "differences": []}
+    other = row | {"differences": [{"notebook": "a", "cell": "cell-01"}, {"notebook": "a", "cell": "cell-01"}]}
+    table = {"processor": "P", "system": "S", "python": "3.11", "outputs": "old", "rows": [row, other]}
+    monkeypatch.setattr(portable, "TABLES", tmp_path)
+    (tmp_path / "p.json").write_text(json.dumps(table))
+    page = portable.page()
+    assert "On P, S, Python 3.11; for stored outputs that have changed since:" in page
+    assert "| two threads | torch 2.13.0 | 1,234 | 0 |\n| two threads | torch 2.13.0 | 1,234 | 1 |" in page
+    current = portable.digest([ROOT / "notebooks" / f"{name}.ipynb" for name in portable.notebooks()])
+    (tmp_path / "p.json").write_text(json.dumps(table | {"outputs": current}))
+    assert "changed since" not in portable.page()
+
+
+def test_a_kernel_keeps_the_variables_that_choose_the_processor():
+    chosen = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "AVX2", "NPY_DISABLE_CPU_FEATURES": "X86_V4"}
+    assert chosen.items() <= kernel.environment(chosen).items()
