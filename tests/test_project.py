@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+
+import srlib
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -35,14 +38,39 @@ def test_every_dependency_is_pinned():
     assert set(wanted) <= pinned
 
 
-def test_the_example_in_the_readme_runs_and_says_what_it_shows(tmp_path):
-    first, *rest = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert 8 <= len([line for line in first.splitlines() if line.strip()]) <= 14
-    code = "\n".join([first, *rest])
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", BLOCKS, ids=range(1, len(BLOCKS) + 1))
+def test_each_example_in_the_readme_runs_alone_and_says_what_it_shows(code, tmp_path):
+    assert 8 <= len([line for line in code.splitlines() if line.strip()]) <= 14
     result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=tmp_path, check=False)
     assert result.returncode == 0, result.stderr
     shown = re.findall(r"print\(.*#\s*(.+)$", code, re.MULTILINE)
     assert shown == result.stdout.splitlines()
+
+
+def test_the_citation_has_a_year_and_this_version_and_so_has_the_papers():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "type", "authors", "license"} <= set(citation)
+    assert citation["version"] == srlib.__version__
+    assert citation["date-released"].year >= 2026  # becomes the year in BibTeX
+    (paper,) = citation["references"]
+    assert paper["title"] in citation["title"]
+    assert paper["year"] == 2021
+    identifier = paper["identifiers"][0]["value"].removeprefix("arXiv:")
+    assert paper["url"].endswith(f"/{identifier}")
+    assert f"eprint = {{{identifier}}}" in (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+
+
+def test_what_an_installation_leaves_behind_is_ignored():
+    for name in (
+        "build/lib/srlib/rank.py",
+        "dist/srlib-0.1.0.tar.gz",
+        "srlib.egg-info/PKG-INFO",
+        "_build/bench/run-1.json",
+    ):
+        assert subprocess.run(["git", "check-ignore", "-q", name], cwd=ROOT, check=False).returncode == 0, name
 
 
 def test_commands_in_the_documentation_exist():

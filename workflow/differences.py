@@ -29,7 +29,10 @@ class Difference:
     units: float | None = None  # between two numbers, in units of the last digit that either shows
 
     def __str__(self) -> str:
-        by = "" if self.units is None else f", {self.units:.3g} unit{'s' * (self.units != 1)} of the last shown digit"
+        by = ""
+        if self.units is not None:
+            count = f"{self.units:,.0f}" if self.units < 1e6 else f"{self.units:.0e}"
+            by = f", {count} unit{'s' * (self.units != 1)} of the last shown digit"
         what = f"{self.kind} {short(self.name)}".strip()
         return f"{self.cell}, {what}: {short(self.reference) or 'absent'} → {short(self.fresh) or 'absent'}{by}"
 

@@ -43,7 +43,8 @@ def read(path: Path) -> nbformat.NotebookNode:
     try:
         return nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
-        how = f"`git checkout {path.relative_to(ROOT)}`" if path.parent == REFERENCES else "delete it, then `make book`"
+        todo = {REFERENCES: f"`git checkout notebooks/{path.name}`", EXECUTED: "delete it, then `make book`"}
+        how = todo.get(path.parent, "copy it again")
         raise ProjectError(f"{path} is no notebook ({str(error).splitlines()[0]}): {how}") from None
 
 
@@ -107,6 +108,7 @@ def replace(contents: dict[Path, bytes]) -> None:
 
 
 def main() -> None:
+    sys.stdout.reconfigure(errors="backslashreplace")  # printed lines are UTF-8, a terminal may not be
     match sys.argv[1:]:
         case ["compare", *folder] if len(folder) <= 1:
             compare(*map(Path, folder))
