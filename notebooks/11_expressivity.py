@@ -612,18 +612,15 @@ hidden = 64
 
 
 def start(r, generator):
-    options = {"generator": generator, "dtype": torch.float32}
-    network = (
-        Ensemble((784, hidden, hidden, hidden), r)
-        .preserving()
-        .sample(seeds_training, **options)
-    )
-    return (*network.weights, sample((10, hidden), 10.0, batch=seeds_training, **options))
+    ensemble = Ensemble((784, hidden, hidden, hidden), r).preserving()
+    network = ensemble.sample(seeds_training, generator=generator)
+    readout = sample((10, hidden), 10.0, batch=seeds_training, generator=generator)
+    return (*network.weights, readout)
 
 
 stacks = [start(r, generator(100 + i)) for i, r in enumerate(ranks)]
 initial = training.Perceptrons(tuple(torch.cat(W) for W in zip(*stacks, strict=True)))
-x = (images * math.sqrt(784) / 4).float()
+x = images * math.sqrt(784) / 4
 fitted = training.fit(
     initial,
     x,
@@ -725,7 +722,7 @@ def colours(gates, generator):
 regions = {}
 for i, r in ((0, 1.5), (2, 8.0), (5, 64.0)):
     for name, p in (("start", initial), ("trained", trained)):
-        one = [W[i * seeds_training : i * seeds_training + 1].double() for W in p.weights]
+        one = [W[i * seeds_training : i * seeds_training + 1] for W in p.weights]
         network = Network(tuple(one[:-1]), one[-1][:, 0])
         gates = torch.cat(feedforward.forward(network, points_).gates, -1)[0]
         regions[r, name] = (
