@@ -20,11 +20,11 @@ import math
 import numpy as np
 import torch
 from IPython.display import display
-from myst_nb import glue
 from scipy.stats import rankdata
 from torch.nn.functional import avg_pool2d, normalize
 
 from srlib import bounds, check, data, haar, plotting, rank, sample, spectra
+from srlib.check import glue
 from srlib.init import stable_rank_
 from srlib.training import Perceptrons, adam, fit, outputs
 
@@ -810,36 +810,32 @@ at = ladder.index(32)
 slack = split((proved / errors).log10())[..., at]
 
 
-def record(name, value):
-    glue(name, value if isinstance(value, int) else float(value), display=False)
-
-
-record("networks", len(gamma))
-record("runs", runs)
-record("samples", samples)
-record("accuracy-true", split(accuracy)[0].min().item() * 100)
-record("accuracy-random", split(accuracy)[1].min().item() * 100)
-record("gap-true", 100 * split(gap)[0].mean())
-record("gap-true-low", 100 * split(gap)[0, 0].mean())
-record("gap-true-high", 100 * split(gap)[0, len(ratios) - 1].mean())
-record("norm-smallest", norm.value.min().item())
-record("norm-largest", norm.value.max().item())
-record("compression-smallest", compression.value.min().item())
-record("compression-largest", compression.value.max().item())
-record("floor", 4**3 / 2 * 128 * math.log(4 * 128))
-record("slope-trained", slopes(normalized).mean())
-record("slope-start", slopes(ideal).mean())
-record("smoothness", smoothness.max().item())
-record("slack-low", 10 ** slack[0, 0].mean())
-record("slack-high", 10 ** slack[0, len(ratios) - 1].mean())
-record("needed-true", np.median(2 ** true[: len(ratios)]))
-record("needed-he", np.median(2 ** true[-1]))
-record("needed-random", np.median(2**random))
-record("ratio-norm", 10 ** np.mean(split(log_norm)[1] - split(log_norm)[0]))
+glue("networks", len(gamma))
+glue("runs", runs)
+glue("samples", samples)
+glue("accuracy-true", split(accuracy)[0].min().item() * 100)
+glue("accuracy-random", split(accuracy)[1].min().item() * 100)
+glue("gap-true", 100 * split(gap)[0].mean())
+glue("gap-true-low", 100 * split(gap)[0, 0].mean())
+glue("gap-true-high", 100 * split(gap)[0, len(ratios) - 1].mean())
+glue("norm-smallest", norm.value.min().item())
+glue("norm-largest", norm.value.max().item())
+glue("compression-smallest", compression.value.min().item())
+glue("compression-largest", compression.value.max().item())
+glue("floor", 4**3 / 2 * 128 * math.log(4 * 128))
+glue("slope-trained", slopes(normalized).mean())
+glue("slope-start", slopes(ideal).mean())
+glue("smoothness", smoothness.max().item())
+glue("slack-low", 10 ** slack[0, 0].mean())
+glue("slack-high", 10 ** slack[0, len(ratios) - 1].mean())
+glue("needed-true", np.median(2 ** true[: len(ratios)]))
+glue("needed-he", np.median(2 ** true[-1]))
+glue("needed-random", np.median(2**random))
+glue("ratio-norm", 10 ** np.mean(split(log_norm)[1] - split(log_norm)[0]))
 difference = split(log_compression)
-record("ratio-compression", 10 ** np.mean(difference[1] - difference[0]))
-record("provable", 100 * provable.parameters.double().mean().item() / dense)
+glue("ratio-compression", 10 ** np.mean(difference[1] - difference[0]))
+glue("provable", 100 * provable.parameters.double().mean().item() / dense)
 for (name, scope), values in correlations.items():
     key = f"{name.split()[0]}-{scope.split()[0]}"
     for part, value in zip(("", "-low", "-high"), values, strict=True):
-        record(f"spearman-{key}{part}", value)
+        glue(f"spearman-{key}{part}", value)
