@@ -1,6 +1,8 @@
 import functools
 import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -242,3 +244,24 @@ X = generic(2, 12)
 )
 def test_bad_arguments(error, message, call, rejects):
     rejects(error, message, call)
+
+
+def test_rounding_does_not_choose_the_network():
+    """At parallel and opposite inputs too: a root along directions that only rounding decides would."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow"))
+    from jitter import Jitter
+
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = torch.stack([x[0], x[1], x[0], -x[0], 0 * x[0]])
+    narrow = Ensemble((4, 6, 3, 9), (2.5, 3, 1.5), law=spectra.projector)
+
+    def draw():
+        return features(narrow, x, 2000, generator=torch.Generator().manual_seed(1))
+
+    plain = draw()
+    with Jitter():
+        other = draw()
+    size = plain.feature_norm2.sqrt()
+    allowed = 1e-9 * size.unsqueeze(-1) * size.unsqueeze(-2) + 1e-200
+    assert ((plain.gram - other.gram).abs() <= allowed).all()
+    torch.testing.assert_close(other.output, plain.output, rtol=1e-7, atol=1e-9)

@@ -153,7 +153,7 @@ def _inputs(ensemble: Ensemble, x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _chain(ensemble: Ensemble, different: list, x: Tensor, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
-    """Go from the inputs to the outputs, carrying the triangular factor of the features' directions (C2).
+    """Go from the inputs to the outputs, carrying a root of the features' directions (C2).
 
     A network without biases is positively homogeneous, so every input is rescaled by itself.
     """
@@ -165,7 +165,7 @@ def _chain(ensemble: Ensemble, different: list, x: Tensor, draw: Draws) -> tuple
     log_norms, directions = [log_norm], [R]
     for layer, (m, _) in enumerate(ensemble.shapes):
         B = _stretched(ensemble, layer, different[layer], R.shape[-2], draw) @ R  # Sigma G R
-        R_B = torch.linalg.qr(B, mode="r").R
+        R_B = _root(B)
         a = haar.orthogonal(m, R_B.shape[-2], **options) @ R_B
         norm, R = _polar(torch.nn.functional.leaky_relu(a, ensemble.negative_slope))
         log_norm = log_norm + norm.log() + math.log(ensemble.spectral_norms[layer])
@@ -179,10 +179,22 @@ def _chain(ensemble: Ensemble, different: list, x: Tensor, draw: Draws) -> tuple
 
 
 def _polar(h: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the norms of the columns, and the triangular factor of the columns over their norms."""
-    R = torch.linalg.qr(h, mode="r").R
+    """Return the norms of the columns, and a root of the columns over their norms."""
+    R = _root(h)
     norm = torch.linalg.vector_norm(R, dim=-2)
     return norm, R / _or_one(norm).unsqueeze(-2)
+
+
+def _root(h: Tensor) -> Tensor:
+    """Return a root of ``h``: a matrix with the same inner products of columns, and no more rows than columns.
+
+    It is the symmetric one, which moves as little as the columns do. Where columns are parallel or vanish, a triangular
+    one would go along directions that only rounding decides, and another processor would draw another network.
+    """
+    if h.shape[-2] <= h.shape[-1]:
+        return h
+    _, s, V = torch.linalg.svd(torch.linalg.qr(h, mode="r").R)
+    return (V.mT * s.unsqueeze(-2)) @ V * h.any(-2, keepdim=True)  # what vanishes does so exactly
 
 
 def _or_one(norm: Tensor) -> Tensor:
