@@ -19,7 +19,6 @@ import math
 from dataclasses import replace
 
 import torch
-from myst_nb import glue
 
 from srlib import (
     Ensemble,
@@ -35,6 +34,7 @@ from srlib import (
     training,
 )
 from srlib import expressivity as kinks
+from srlib.check import glue
 from srlib.moments import feature_norm, log_growth
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -395,7 +395,7 @@ print("less than half the mean (%):", [f"{t:.0f}" for t in below])
 for key, value in zip(
     ("tail-low", "tail-high", "half-low", "half-high"), tails + below, strict=True
 ):
-    glue(key, value, display=False)
+    glue(key, value)
 
 # %% mystnb={"figure": {"caption": "What stable rank changes is the spread. Left and middle: standard deviation of the number of sign changes on a great circle, relative to its mean, in layers 3 (light) and 6 (dark) of ReLU networks of width 32, for three families of spectra, against stable rank and against participation rank. Right: share of networks of width 16 whose fourth layer has more than a given multiple of the mean number. Both laws have the same mean.", "name": "fig-kink-spread"}, "image": {"alt": "Left and middle, curves that fall with rank, higher in layer 6 than in layer 3. The three families lie far apart against stable rank and closer together against participation rank, projectors highest. Right, a curve for projectors of rank two that starts to fall early and has a long tail, and a steep one for orthogonal layers."}} tags=["hide-input"]
 fig, axes = plotting.figure(1, 3, size=(9.6, 3.6))
@@ -612,18 +612,15 @@ hidden = 64
 
 
 def start(r, generator):
-    options = {"generator": generator, "dtype": torch.float32}
-    network = (
-        Ensemble((784, hidden, hidden, hidden), r)
-        .preserving()
-        .sample(seeds_training, **options)
-    )
-    return (*network.weights, sample((10, hidden), 10.0, batch=seeds_training, **options))
+    ensemble = Ensemble((784, hidden, hidden, hidden), r).preserving()
+    network = ensemble.sample(seeds_training, generator=generator)
+    readout = sample((10, hidden), 10.0, batch=seeds_training, generator=generator)
+    return (*network.weights, readout)
 
 
 stacks = [start(r, generator(100 + i)) for i, r in enumerate(ranks)]
 initial = training.Perceptrons(tuple(torch.cat(W) for W in zip(*stacks, strict=True)))
-x = (images * math.sqrt(784) / 4).float()
+x = images * math.sqrt(784) / 4
 fitted = training.fit(
     initial,
     x,
@@ -655,12 +652,12 @@ for r, *p, q, h in zip(ranks, *pieces, ratio, hits.reshape(len(ranks), -1), stri
     )
 
 # %%
-glue("expected-start", expected, display=False)
-glue("ratio-high", ratio[3:].mean().item(), display=False)
-glue("ratio-low", ratio[0].mean().item(), display=False)
-glue("deviation-low", pieces[0][0].std().item(), display=False)
-glue("deviation-high", pieces[0][-1].std().item(), display=False)
-glue("accuracy", 100 * hits.min().item(), display=False)
+glue("expected-start", expected)
+glue("ratio-high", ratio[3:].mean().item())
+glue("ratio-low", ratio[0].mean().item())
+glue("deviation-low", pieces[0][0].std().item())
+glue("deviation-high", pieces[0][-1].std().item())
+glue("accuracy", 100 * hits.min().item())
 check.empirical(
     "X3.training",
     "pieces after training over pieces before, stable ranks 16, 32 and 64 at the start, 30 networks",
@@ -725,7 +722,7 @@ def colours(gates, generator):
 regions = {}
 for i, r in ((0, 1.5), (2, 8.0), (5, 64.0)):
     for name, p in (("start", initial), ("trained", trained)):
-        one = [W[i * seeds_training : i * seeds_training + 1].double() for W in p.weights]
+        one = [W[i * seeds_training : i * seeds_training + 1] for W in p.weights]
         network = Network(tuple(one[:-1]), one[-1][:, 0])
         gates = torch.cat(feedforward.forward(network, points_).gates, -1)[0]
         regions[r, name] = (

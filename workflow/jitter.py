@@ -12,20 +12,18 @@ from torch.utils._pytree import tree_map
 SEED = 1
 
 #: Operations whose result depends on the order in which numbers are added.
-SUMS = {
-    *("mm", "bmm", "addmm", "baddbmm", "addmv", "mv", "dot", "sum", "mean", "var", "std", "var_mean", "std_mean"),
-    *("cumsum", "prod", "cumprod", "logsumexp", "logcumsumexp", "linalg_vector_norm", "norm", "_cdist_forward"),
-    *("linalg_qr", "linalg_svd", "_linalg_svd", "_linalg_eigh", "_linalg_slogdet", "_linalg_det", "linalg_lu_factor_ex"),
-    *("geqrf", "ormqr", "linalg_householder_product", "linalg_cholesky_ex", "linalg_solve_triangular"),
-    *("_linalg_solve_ex", "linalg_inv_ex", "linalg_eig", "linalg_lstsq", "_softmax", "_log_softmax", "convolution"),
-}
+SUMS = set(
+    "mm bmm addmm baddbmm addmv mv dot sum mean var std var_mean std_mean cumsum prod cumprod norm linalg_vector_norm "
+    "logsumexp logcumsumexp _softmax _log_softmax convolution _cdist_forward linalg_qr geqrf ormqr linalg_lstsq "
+    "linalg_householder_product linalg_svd _linalg_svd _linalg_eigh linalg_eig _linalg_det _linalg_slogdet "
+    "linalg_lu_factor_ex linalg_cholesky_ex linalg_inv_ex _linalg_solve_ex linalg_solve_triangular".split()
+)
 
 #: Functions that processors evaluate with different last bits, and the normal draws made of them.
-FUNCTIONS = {
-    *("exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "atan2"),
-    *("sinh", "cosh", "tanh", "sigmoid", "erf", "erfc", "erfinv", "lgamma", "digamma", "pow", "normal_", "exponential_"),
-    *("special_ndtri", "special_log_ndtr", "igamma", "igammac", "randn", "normal", "log_normal_"),
-}
+FUNCTIONS = set(
+    "exp expm1 log log1p log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh sigmoid erf erfc erfinv pow lgamma "
+    "digamma igamma igammac special_ndtri special_log_ndtr normal normal_ randn exponential_ log_normal_".split()
+)
 
 
 class Jitter(TorchDispatchMode):

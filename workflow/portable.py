@@ -14,6 +14,7 @@ import platform
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -80,7 +81,8 @@ def features(pattern: str) -> list[str]:
 
 def oldest() -> dict[str, str]:
     """Return the oldest versions that the package's metadata admits."""
-    return dict(re.findall(r'"(\w+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return dict(requirement.split(">=") for requirement in metadata["project"]["dependencies"])
 
 
 def install(folder: Path) -> None:
