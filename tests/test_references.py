@@ -8,14 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
+from jupytext.cli import jupytext as jupytext_command
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from test_workflow import ROOT, THEOREM, Checkout, claims_body
+from test_workflow import HEADER, ROOT, THEOREM, Checkout, claims_body
 
 sys.path.insert(0, str(ROOT / "workflow"))
 import references
 from differences import Difference, differences, units
+from execute import normalize
 
 PICTURE = """
 # %% mystnb={"figure": {"caption": "A line.", "name": "fig-depth"}, "image": {"alt": "A line."}}
@@ -117,6 +120,34 @@ def test_a_difference_is_one_short_line():
     line = str(Difference("01_first", "cell-03", "claim", "F2.depth estimate", "0.03307", "0.03333", 26.0))
     assert line == "cell-03, claim F2.depth estimate: 0.03307 → 0.03333, 26 units of the last shown digit"
     assert len(str(Difference("01_first", "cell-03", "output", "x" * 500, "y" * 500, ""))) < 250
+
+
+LAYOUT = (
+    HEADER
+    + """\
+# %% [markdown]
+# Text between two blank lines and a definition.
+
+
+# %%
+def f():
+    return 1
+
+
+# %%
+f()
+"""
+)
+
+
+def test_a_reference_remembers_how_its_source_is_laid_out(tmp_path):
+    (tmp_path / "01_first.py").write_text(LAYOUT)
+    shutil.copy(ROOT / "notebooks" / "jupytext.toml", tmp_path)
+    reference = normalize(jupytext.read(tmp_path / "01_first.py"), Path("01_first.py"))
+    os.utime(tmp_path / "01_first.py", (0, 0))
+    nbformat.write(reference, tmp_path / "01_first.ipynb")
+    jupytext_command(["--quiet", "--sync", f"{tmp_path}/01_first.ipynb"])
+    assert (tmp_path / "01_first.py").read_text() == LAYOUT
 
 
 @pytest.fixture(scope="module")
