@@ -725,7 +725,7 @@ def exponent(key, place):
         return 5 * L / n
     law, ratio = (getattr(spectra, law), float(rest[1])) if rest else (spectra.two_level, 1)
     stack = Ensemble((784,) + (n,) * L, max(1, ratio * n), law=law)
-    return moments.fluctuation_exponent(stack)
+    return round(moments.fluctuation_exponent(stack), 9)  # equal ones tie
 
 
 # %% mystnb={"figure": {"caption": "Effect sizes at matched scale, SGD, with 95 % intervals: final training loss (top) and mean steps to loss 0.5 (bottom), over those of orthogonal initialization. Filled points differ significantly after correction for all comparisons. Methods in the order of their fluctuation exponent, lowest on top.", "name": "fig-init-effects"}, "image": {"alt": "Two rows of four panels with points and horizontal intervals, one line a method. In the panels of 20 and 40 layers the points move to the right from top to bottom, most for stable rank 0.02."}} tags=["hide-input"]
@@ -854,6 +854,7 @@ points["rank"] *= points.depth / points.width  # L/r
 floor = points[points.key == "orthogonal"].set_index("place")
 points["excess"] = points.exponent - points.place.map(floor.exponent)
 points["slowdown"] = points.steps / points.place.map(floor.steps)
+points = points.round(9)  # equal exponents tie, whatever rounding makes of them
 others = points[points.key != "orthogonal"]
 
 
@@ -935,7 +936,7 @@ fig.legend(
     columnspacing=1.2,
 )
 print(
-    points.sort_values("exponent")[["key", "place", "exponent", "loss"]]
+    points.sort_values(["exponent", "key", "place"])[["key", "place", "exponent", "loss"]]
     .iloc[::8]
     .to_string(index=False, float_format="{:.3g}".format)
 )
@@ -967,7 +968,7 @@ scaled = pd.DataFrame(
         if (k, p) in cells
     ],
     columns=["key", "place", "shrinkage", "low", "loss", "high"],
-)
+).round(9)
 for name, group in scaled.groupby(scaled.place.str.endswith("adam")):
     found = stats.spearmanr(group.shrinkage, group.loss).statistic
     print(
@@ -1038,6 +1039,7 @@ grid["variance"] = [k.relative_variance.item() for k in kernels]
 grid["typical"] = [
     -moments.log_growth(e).mean.sum().item() + math.log(128 / 784) for e in models
 ]
+grid = grid.round(9)  # equal values tie
 upper = np.array([moments.feature_norm(e).relative_variance[-1].item() for e in models])
 share = np.array([(k.layer_means[-1] / k.mean).item() for k in kernels])
 display(
