@@ -23,7 +23,7 @@ import project  # noqa: E402
 import sweep  # noqa: E402
 import tables  # noqa: E402
 
-SNAKEMAKE = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", "workflow/Snakefile"]
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile"]
 
 
 @pytest.fixture

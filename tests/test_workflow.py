@@ -64,7 +64,7 @@ class Checkout:
         return self.root / "_build" / "src" / "notebooks" / f"{name}.ipynb"
 
     def start(self, *targets: str, **options) -> subprocess.Popen:
-        command = [Path(sys.executable).with_name("snakemake"), "--snakefile", "workflow/Snakefile", "--jobs", "2"]
+        command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--jobs", "2"]
         command += ["--quiet", "all", "--rerun-incomplete", "--nolock", *(targets or ["executed"])]
         return subprocess.Popen(
             command, cwd=self.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
@@ -92,26 +92,86 @@ def checkout(tmp_path):
 
 
 def test_only_stale_notebooks_are_executed_and_content_decides(checkout):
+    module = checkout.root / "srlib" / "moments.py"
+    checkout.write("01_first", BODY + "\n# %%\nif not seed:\n    import srlib.moments\n")
     assert checkout.run() == (0, "")
     first = checkout.stamps()
     assert set(first) == {"01_first", "02_second"}
 
-    (checkout.root / "srlib" / "moments.py").touch()
+    module.write_text('"""Words."""\n\nFACTOR = 1  # more words\n')
     (checkout.root / "notebooks" / "01_first.py").touch()
-    assert checkout.run() == (0, "")
-    assert checkout.stamps() == first, "a date alone makes nothing stale"
-
-    checkout.write("02_second", BODY + '\n# %%\nprint("more")\n')
+    checkout.write("00_new")
+    checkout.list("00_new", "01_first", "02_second")
     assert checkout.run() == (0, "")
     second = checkout.stamps()
-    assert {name for name in first if second[name] != first[name]} == {"02_second"}
+    assert second.items() > first.items(), "no words, no date, and no place in the book makes anything stale"
 
-    module = checkout.root / "srlib" / "moments.py"
+    checkout.write("02_second", BODY + '\n# %%\nprint("more")\n')
     module.write_text("FACTOR = 2\n")
     os.utime(module, (0, 0))  # an edit stays an edit under an old date
     assert checkout.run() == (0, "")
     third = checkout.stamps()
-    assert {name for name in first if third[name] != second[name]} == {"01_first", "02_second"}
+    assert {name for name in third if third[name] != second[name]} == {"01_first", "02_second"}
+
+
+IMPORTING = """
+# %%
+if not seed:  # what a notebook can import counts, whether or not this run does
+    import srlib.moments.feature
+    from srlib import plotting
+"""
+PACKAGE = {
+    "__init__.py": "from srlib.ensemble import sample\n",
+    "ensemble.py": "def sample():\n    from . import haar\n",
+    "haar.py": "SIGN = 1\n",
+    "moments/__init__.py": "from .growth import *\n",
+    "moments/feature.py": "NORM = 1\n",
+    "moments/growth.py": "from .. import rank\n",
+    "plotting.py": "COLOUR = 1\n",
+    "rank.py": "def rank():\n    return 1\n",
+    "training.py": "STEPS = 1\n",
+}
+
+
+def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_reads(tmp_path, monkeypatch):
+    checkout = Checkout(tmp_path)
+    shutil.rmtree(tmp_path / "srlib")
+    files = {f"srlib/{name}": text for name, text in PACKAGE.items()}
+    files |= {"notebooks/data/second/part/runs.csv": "1\n", "requirements.lock": "torch==2.13.0\n"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    checkout.write("02_second", BODY + IMPORTING)
+    monkeypatch.setattr(project, "ROOT", tmp_path)
+
+    def digests():
+        return {name: project.notebook_digest(name) for name in ("01_first", "02_second")}
+
+    fresh = digests()
+
+    def stale(name, text):
+        """Return the notebooks that are stale once a file reads otherwise; restore it."""
+        (tmp_path / name).write_text(text)
+        found = {notebook for notebook, digest in digests().items() if digest != fresh[notebook]}
+        (tmp_path / name).write_text(files[name]) if name in files else (tmp_path / name).unlink()
+        return found
+
+    for name in set(PACKAGE) - {"training.py"}:
+        assert stale(f"srlib/{name}", PACKAGE[name] + "NEW = 1\n") == {"02_second"}, name
+        assert stale(f"srlib/{name}", f'"""Words."""\n# more words\n{PACKAGE[name]}') == set(), name
+    for name in ("training.py", "new.py", "moments/new.py"):
+        assert stale(f"srlib/{name}", "NEW = 1\n") == set(), "nothing imports it"
+    assert stale("notebooks/data/second/part/runs.csv", "2\n") == {"02_second"}
+    assert stale("notebooks/data/second/part/more.csv", "1\n") == {"02_second"}
+    assert stale("requirements.lock", "torch==2.14.0\n") == {"01_first", "02_second"}
+    (tmp_path / "workflow" / "execute.py").write_text("THREADS = 2\n")
+    assert all(digest != fresh[name] for name, digest in digests().items())
+
+    fresh = digests()
+    checkout.write("01_first", header=HEADER.replace("Python 3 (ipykernel)", "Python 3"))
+    assert digests() == fresh
+    checkout.write("01_first", header=HEADER.replace("name: python3", "name: julia"))
+    assert digests()["01_first"] != fresh["01_first"]
 
 
 def test_reruns_are_byte_identical(checkout):
@@ -177,6 +237,10 @@ def bad_parameters(checkout):
     checkout.write("02_second", BODY.replace(' tags=["parameters"]', ""))
 
 
+def bad_syntax(checkout):
+    checkout.write("02_second", BODY + "\n# %%\nseed = = 2\n")
+
+
 def bad_kernel(checkout):
     checkout.write("02_second", header=HEADER.replace("name: python3", "name: julia"))
 
@@ -201,6 +265,7 @@ def bad_figure(checkout):
         (bad_missing, "_toc.yml lists notebooks/02_second.py, which does not exist: restore it, or take it out"),
         (bad_renamed, "notebooks/02_other.py is not in _toc.yml: list it there"),
         (bad_parameters, "notebooks/02_second.py has no parameters cell: tag the cell"),
+        (bad_syntax, "notebooks/02_second.py, line 16: invalid syntax"),
         (bad_kernel, "notebooks/02_second.py wants the kernel 'julia', which is not installed: set kernelspec.name"),
         (bad_cell, "notebooks/02_second.py, cell 2: ZeroDivisionError: division by zero"),
         (bad_warning, "notebooks/02_second.py, cell 2 wrote to stderr"),

@@ -1,9 +1,13 @@
 """What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale."""
 
 import ast
+import errno
 import hashlib
+import os
 import re
+import signal
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -16,7 +20,9 @@ EXECUTED = SOURCE / "notebooks"
 REFERENCES = ROOT / "notebooks"
 CLAIMS = BUILD / "claims.json"
 LOCK = ROOT / "requirements.lock"
+ERRORS = "BOOK_ERRORS"  # environment variable: the file in which a build collects the errors of its jobs
 
+_HEADER = re.compile(r"\A# ---\n(?:#.*\n)*?# ---\n")
 _PARAMETERS = re.compile(r"^# %%.*tags=\[[^\]]*\"parameters\"", re.MULTILINE)
 
 
@@ -25,11 +31,27 @@ class ProjectError(Exception):
 
 
 def run(main) -> None:
-    """Call ``main``; print a project error as its one line and exit with status 1."""
+    """Call ``main``; report what a person has to put right as one line and exit with status 1."""
     try:
         main()
     except ProjectError as error:
-        sys.exit(f"error: {error}")
+        report(f"error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        report(f"error: {error.filename or ROOT} cannot be written: {error.strerror}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def report(line: str) -> None:
+    """Exit with a line on stderr; within a build, which shows all of them when it ends, leave it to the build."""
+    try:
+        with open(os.environ[ERRORS], "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except (KeyError, OSError):
+        sys.exit(line)
+    sys.exit(1)
 
 
 def toc_files(toc: Path = ROOT / "_toc.yml") -> list[str]:
@@ -44,18 +66,20 @@ def toc_files(toc: Path = ROOT / "_toc.yml") -> list[str]:
             for item in node:
                 yield from walk(item)
 
-    return list(walk(yaml.safe_load(toc.read_text())))
+    return list(walk(yaml.safe_load(toc.read_text(encoding="utf-8"))))
 
 
 def notebooks(root: Path = ROOT) -> list[str]:
     """Return the names of the book's notebooks, in reading order, or say what keeps them from being executed."""
-    listed = [Path(file).name for file in toc_files(root / "_toc.yml") if file.startswith("notebooks/")]
+    pages = toc_files(root / "_toc.yml")
+    listed = [Path(file).name for file in pages if file.startswith("notebooks/")]
     present = {path.stem for path in (root / "notebooks").glob("[0-9]*.py")}
-    for name in listed:
-        source = f"notebooks/{name}.py"
-        if name not in present:
+    sources = {f"notebooks/{name}.py": name for name in listed}
+    for source in [*sources, *(f"{page}.md" for page in pages if page.startswith("book/"))]:
+        if not (root / source).is_file():
             raise ProjectError(f"_toc.yml lists {source}, which does not exist: restore it, or take it out of _toc.yml")
-        if not _PARAMETERS.search((root / source).read_text()):
+    for source in sources:
+        if not _PARAMETERS.search((root / source).read_text(encoding="utf-8")):
             raise ProjectError(
                 f"{source} has no parameters cell: tag the cell that assigns its scalars with "
                 '`# %% tags=["parameters"]`'
@@ -70,8 +94,8 @@ def package_files(root: Path = ROOT) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in (root / "srlib").rglob("*.py"))
 
 
-def data_files(name: str, root: Path = ROOT) -> list[str]:
-    """Return the committed tables that a notebook reads, ``notebooks/data/topic/`` for ``NN_topic``."""
+def data_files(name: str = "", root: Path = ROOT) -> list[str]:
+    """Return the committed tables that a notebook reads, ``notebooks/data/topic/`` for ``NN_topic``; all, for none."""
     folder = root / "notebooks" / "data" / name.partition("_")[2]
     return sorted(str(path.relative_to(root)) for path in folder.rglob("*") if path.is_file())
 
@@ -91,13 +115,64 @@ def digest(*files: str | Path) -> str:
     return total.hexdigest()
 
 
-def code_digest(*files: str | Path) -> str:
+def notebook_digest(name: str) -> str:
+    """Return a hash of everything that decides what a notebook prints: its cells and its kernel, the tables it reads,
+    the code of ``srlib`` that it imports, the pinned versions, and the scripts that execute it.
+    """
+    source = f"notebooks/{name}.py"
+    text = (ROOT / source).read_text(encoding="utf-8")
+    header = _HEADER.match(text)
+    kernel = re.findall(r"^# +name: .*$", header[0], re.MULTILINE) if header else []
+    scripts = [file for file in ("workflow/execute.py", "workflow/kernel.py") if (ROOT / file).exists()]
+    parts = [
+        *kernel,
+        text[header.end() if header else 0 :],
+        digest("requirements.lock", *data_files(name, ROOT)),
+        code_digest(*scripts, *imported(source)),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def imported(source: str) -> list[str]:
+    """Return the files of ``srlib`` that a Python file imports, directly or through others."""
+    found, queue = set(), [source]
+    while queue:
+        for name in _facts(queue.pop())[1]:
+            module = Path(*name.split("."))
+            for file in {str(module.with_suffix(".py")), str(module / "__init__.py")} - found:
+                if (ROOT / file).is_file():
+                    found.add(file)
+                    queue.append(file)
+    return sorted(found)
+
+
+def code_digest(*files: str) -> str:
     """Return a hash of what Python files do, whatever their docstrings and comments say."""
     total = hashlib.sha256()
     for file in files:
-        tree = ast.parse((ROOT / file).read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                del node.body[0]
-        total.update(f"{file}\n{ast.dump(tree)}\n".encode())
+        total.update(f"{file}\n{_facts(file)[0]}\n".encode())
     return total.hexdigest()
+
+
+def _facts(file: str) -> tuple[str, set[str]]:
+    try:
+        return _analyse(file, (ROOT / file).read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ProjectError(f"{file}, line {error.lineno}: {error.msg}") from None
+
+
+@cache
+def _analyse(file: str, text: str) -> tuple[str, set[str]]:
+    """Return the syntax tree of a Python file without its docstrings, and every name in ``srlib`` it may import."""
+    tree, names = ast.parse(text), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = Path(file).parts[: -node.level] if node.level else ()
+            base = ".".join([*package, *filter(None, [node.module])])
+            names += [f"{base}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    parts = [name.split(".") for name in names if name.startswith("srlib")]
+    return ast.dump(tree), {".".join(name[:k]) for name in parts for k in range(1, len(name) + 1)}

@@ -16,21 +16,25 @@ import yaml
 from project import BUILD, CLAIMS, EXECUTED, LOCK, LOGS, ROOT, SOURCE, ProjectError, notebooks, run
 
 SITE = BUILD / "html"
+PREVIOUS = BUILD / "html.previous"
 SCRATCH = BUILD / "site"
 
 
 def main() -> None:
+    if PREVIOUS.exists() and not SITE.exists():  # a run was killed between the two renames of the swap
+        PREVIOUS.rename(SITE)
     stage_pages()
     stage_configuration()
     generated = SOURCE / "book" / "generated"
     generated.mkdir()
-    (generated / "environment.md").write_text(environment())
-    (generated / "parameters.md").write_text(parameters())
+    pages = {"environment": environment(), "parameters": parameters()}
     shutil.copytree(ROOT / "notebooks" / "data", generated / "data")
-    (generated / "performance.md").write_text(performance.page(performance.load(generated / "data" / "performance")))
+    pages["performance"] = performance.page(performance.load(generated / "data" / "performance"))
     for name, (image, lead) in figures(EXECUTED / f"{name}.ipynb" for name in notebooks()).items():
         (generated / f"{name}.png").write_bytes(image)
-        (generated / f"{name}.md").write_text(lead)
+        pages[name] = lead
+    for name, text in pages.items():
+        (generated / f"{name}.md").write_text(text, encoding="utf-8")
     build()
 
 
@@ -46,18 +50,18 @@ def stage_pages() -> None:
 def stage_configuration() -> None:
     """Copy the configuration; the publishing workflow's addresses come in through the environment."""
     shutil.copy(ROOT / "_toc.yml", SOURCE / "_toc.yml")
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     if address := os.environ.get("BOOK_REPOSITORY_URL"):
         config["repository"] = {"url": address, "branch": os.environ.get("BOOK_REPOSITORY_BRANCH", "main")}
         config["html"] |= {"use_repository_button": True, "use_issues_button": True}
     if hub := os.environ.get("BOOK_BINDERHUB_URL"):
         config["launch_buttons"] = {"binderhub_url": hub}
-    (SOURCE / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    (SOURCE / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
 def environment() -> str:
     """Return a Markdown table of the machine and the versions that made this book."""
-    pinned = re.findall(r"^([A-Za-z0-9_.-]+)==", LOCK.read_text(), re.MULTILINE)
+    pinned = re.findall(r"^([A-Za-z0-9_.-]+)==", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     direct = {re.split(r"[<>=]", line)[0] for line in requirements()}
     rows = [("Python", platform.python_version())]
     rows += [(name, importlib.metadata.version(name)) for name in pinned if name.lower() in direct]
@@ -73,7 +77,7 @@ def requirements() -> list[str]:
 
 def processor() -> str:
     try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         names = []
     return names[0] if names else platform.processor() or "not reported"
@@ -107,27 +111,34 @@ def figures(paths) -> dict[str, tuple[bytes, str]]:
 
 
 def build() -> None:
-    """Build into a scratch folder, then swap: a failed or killed build leaves no half-written site."""
-    shutil.rmtree(SITE, ignore_errors=True)
+    """Build into a scratch folder, then swap: the previous site stays until the new one is whole."""
     shutil.rmtree(SCRATCH, ignore_errors=True)
     LOGS.mkdir(exist_ok=True)
     log = LOGS / "site.log"
     print("building the site", file=sys.stderr)
-    jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [str(jupyter_book), "build", str(SOURCE), "--path-output", str(SCRATCH)]
-    with log.open("w") as stream:
+    # Not the script `jupyter-book`: its first line cannot name an interpreter whose path has a space.
+    command = [sys.executable, "-Pc", "from jupyter_book.cli.main import main; main()", "build", str(SOURCE)]
+    with log.open("w", encoding="utf-8") as stream:
         result = subprocess.run(
-            [*command, "-W", "-n", "--keep-going", "-q"], stdout=stream, stderr=subprocess.STDOUT, cwd=ROOT, check=False
+            [*command, "--path-output", str(SCRATCH), "-W", "-n", "--keep-going", "-q"],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            check=False,
         )
-    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text())
+    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))
     if result.returncode != 0:
-        warnings = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Error", line)]
-        raise ProjectError(
-            "the site was not built:\n  " + "\n  ".join(warnings or text.splitlines()[-5:]) + f"\n  (all in {log})"
-        )
-    for path in (SCRATCH / "_build" / "html").rglob("*.map"):  # for debugging the theme's own scripts and styles
+        warnings = [line for line in text.replace(f"{SOURCE}/", "").splitlines() if re.search("WARNING|Error", line)]
+        lines = [*dict.fromkeys(warnings), f"the site was not built: all that was said is in {log.relative_to(ROOT)}"]
+        raise ProjectError("\nerror: ".join(lines))
+    built = SCRATCH / "_build" / "html"
+    for path in built.rglob("*.map"):  # for debugging the theme's own scripts and styles
         path.unlink()
-    (SCRATCH / "_build" / "html").rename(SITE)
+    shutil.rmtree(PREVIOUS, ignore_errors=True)
+    if SITE.exists():
+        SITE.rename(PREVIOUS)
+    built.rename(SITE)
+    shutil.rmtree(PREVIOUS, ignore_errors=True)
     shutil.rmtree(SCRATCH)
 
 
