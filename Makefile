@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-TORCH_INDEX ?=
+export TORCH_INDEX ?=
+VERSIONS ?= pinned
 NOTEBOOK ?=
 PARAMETERS ?=
 WITH ?=
@@ -23,12 +24,13 @@ export JUPYTER_PREFER_ENV_PATH := 1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint serve run compare accept sweep bench clean distclean
+.PHONY: help setup book test test-code test-notebooks test-book lint serve run compare accept portable sweep bench \
+	clean distclean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' Makefile
 
-setup: $(READY) ## create .venv with the pinned versions
+setup: $(READY) ## create .venv with the pinned versions; VERSIONS=newest: with the newest that the metadata admits
 
 # The content of the lock decides, and a broken installation is never taken for a finished one.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -38,9 +40,12 @@ $(READY): requirements.lock pyproject.toml
 		echo 'error: `$(PYTHON) -m venv .venv` failed: install the module (Debian, Ubuntu: apt install python3-venv) or set PYTHON=' >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null 2>&1 || { \
 		echo 'error: .venv has no pip: install it there, or remove it (make distclean) and let make book make another' >&2; exit 1; }
-	@echo "installing the pinned versions into .venv (once; a few minutes)"
-	@test -z "$(TORCH_INDEX)" || $(PIP) --no-deps --index-url "$(TORCH_INDEX)" "$$(grep '^torch==' requirements.lock)"
-	@$(PIP) --requirement requirements.lock
+	@case "$(VERSIONS)" in pinned|newest) ;; *) echo "error: VERSIONS=$(VERSIONS): give pinned or newest" >&2; exit 1;; esac
+	@echo "installing the $(VERSIONS) versions into .venv (once; a few minutes)"
+	@test -z "$(TORCH_INDEX)" || $(PIP) --no-deps --index-url "$(TORCH_INDEX)" \
+		"$$(test $(VERSIONS) = newest && echo torch || grep '^torch==' requirements.lock)"
+	@test $(VERSIONS) = newest || $(PIP) --requirement requirements.lock
+	@test $(VERSIONS) = pinned || $(PIP) --upgrade ".[book,test]"
 	@$(PIP) --no-deps --editable .
 	@touch $@
 
@@ -48,10 +53,15 @@ book: $(READY) ## execute all stale notebooks, check the claims, build the site 
 	@exec $(BIN)/python workflow/build.py book "$(JOBS)"
 	@echo "the book is in _build/html; \`make serve\` opens it"
 
-test: $(READY) ## unit, property and doctest tests, stored outputs of the notebooks, the built book
+test: test-code test-notebooks book test-book ## all tests
+
+test-code: $(READY) ## unit, property and doctest tests, and those of the workflow
 	$(ONE_THREAD) $(BIN)/python -m pytest -q --ignore tests/test_site.py -n $(JOBS)
+
+test-notebooks: $(READY) ## the notebooks against their stored outputs
 	$(BIN)/python -m pytest -q --nbval notebooks -n $(JOBS) --dist loadfile
-	@$(MAKE) --no-print-directory book
+
+test-book: $(READY) ## the built book, in a browser where there is one
 	$(BIN)/python -m pytest -q tests/test_site.py
 
 lint: $(READY) ## ruff
@@ -69,6 +79,9 @@ compare: $(READY) ## which claims and stored outputs a fresh run changed, value 
 
 accept: $(READY) ## make the fresh run the new reference under notebooks/
 	@$(BIN)/python workflow/references.py accept
+
+portable: $(READY) ## stored outputs on stand-ins for other machines: ONLY="plain jitter 05_jacobian" some of it
+	@exec $(BIN)/python workflow/portable.py run "$(JOBS)" $(ONLY)
 
 sweep: $(READY) ## train the initialization sweep, one job a cell: PROFILE=quick takes minutes; EXECUTOR=slurm JOBS=100 a cluster
 	@exec $(BIN)/python workflow/build.py sweep "$(JOBS)" "$(PROFILE)" "$(EXECUTOR)"

@@ -38,7 +38,7 @@ class Machine:
     without: str = ""  # numpy's optional processor features whose names this matches are off
     threads: int = 1
     prelude: Path | None = None  # executed by the kernel before the first cell
-    python: Path = Path(sys.executable)
+    home: Path | None = None  # an environment of its own
 
 
 MACHINES = {
@@ -47,12 +47,14 @@ MACHINES = {
     "avx2": Machine("256-bit vectors", {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}, without="512|V4"),
     "plain": Machine("no vectors", {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}, without="."),
     "jitter": Machine("every rounding at random", prelude=JITTER),
-    "oldest": Machine("oldest torch, numpy, scipy", python=OLDEST / "bin" / "python"),
+    "oldest": Machine("oldest torch, numpy, scipy", home=OLDEST),
 }
 
 
 def execute(machine: Machine, name: str, output: Path) -> None:
     """Execute one notebook as that machine would."""
+    if machine.home and Path(sys.prefix).resolve() != machine.home.resolve():
+        sys.exit(subprocess.run([machine.home / "bin" / "python", *sys.argv], check=False).returncode)
     import jupytext
     from execute import execute, normalize, write
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import performance
+import portable
 import yaml
 from project import BUILD, CLAIMS, EXECUTED, LOCK, LOGS, ROOT, SOURCE, ProjectError, notebooks, run
 
@@ -27,7 +28,7 @@ def main() -> None:
     stage_configuration()
     generated = SOURCE / "book" / "generated"
     generated.mkdir()
-    pages = {"environment": environment(), "parameters": parameters()}
+    pages = {"environment": environment(), "parameters": parameters(), "portable": portable.page()}
     shutil.copytree(ROOT / "notebooks" / "data", generated / "data")
     pages["performance"] = performance.page(performance.load(generated / "data" / "performance"))
     for name, (image, lead) in figures(EXECUTED / f"{name}.ipynb" for name in notebooks()).items():
