@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ HEADING = "# %% [markdown]\n# # Chapter\n\n"
 
 
 def test_the_site_of_a_checkout_in_any_folder_is_replaced_whole_or_not_at_all(tmp_path):
-    """With a space and an umlaut in the path, a locale that knows neither, and no program that is not in POSIX."""
+    """With a space and an umlaut in the path, a locale that knows neither, no home, and no program beyond POSIX."""
     checkout = Made(tmp_path / "a b é")
     for name in ("01_first", "02_second"):
         checkout.write(name, HEADING + BODY)
@@ -75,7 +76,7 @@ def test_the_site_of_a_checkout_in_any_folder_is_replaced_whole_or_not_at_all(tm
     tools.mkdir()
     for name in TOOLS:
         (tools / name).symlink_to(shutil.which(name))
-    environment = os.environ | {"PATH": str(tools), "LC_ALL": "C", "PYTHONUTF8": "0"}
+    environment = os.environ | {"PATH": str(tools), "LC_ALL": "C", "PYTHONUTF8": "0", "HOME": "/dev/null/home"}
 
     def pages():
         return {path.name: path.read_bytes() for path in (checkout.root / "_build" / "html").rglob("*.html")}
@@ -233,6 +234,19 @@ def test_a_port_that_cannot_be_served_is_named_in_one_line(checkout, port):
         status, seen = checkout.made("serve", f"PORT={port}")
     assert status == 2
     assert re.fullmatch(rf"error: PORT={port}: .*such as PORT=\d+\n", seen), seen
+
+
+def test_the_site_is_served_until_ctrl_c(checkout):
+    (checkout.root / "_build" / "html").mkdir(parents=True)
+    (checkout.root / "_build" / "html" / "index.html").write_text("the book")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    process = checkout.make("serve", f"PORT={port}", env=os.environ | {"BROWSER": "true"})
+    address = process.stdout.readline().split()[0]
+    with urllib.request.urlopen(address) as page:
+        assert page.read() == b"the book"
+    os.killpg(process.pid, signal.SIGINT)
+    assert "Traceback" not in process.communicate(timeout=60)[1]
 
 
 def test_slurm_is_left_alone_unless_it_is_asked_for(checkout, tmp_path):

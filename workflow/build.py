@@ -38,7 +38,7 @@ def build(command: str, arguments: list[str]) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
     LOGS.mkdir(parents=True, exist_ok=True)  # raises where nothing can be written, before anything runs
-    errors = LOGS / f"{command}.errors"
+    errors, log = LOGS / f"{command}.errors", LOGS / "snakemake.log"
     lock = FileLock(BUILD / f".{command}.lock")
     try:
         try:
@@ -46,7 +46,7 @@ def build(command: str, arguments: list[str]) -> None:
         except Timeout:
             print(f"another make {command} runs in this checkout: waiting for it to end", file=sys.stderr)
             lock.acquire(poll_interval=0.2)
-        for old in (errors, LOGS / "snakemake.log"):
+        for old in (errors, log):
             old.unlink(missing_ok=True)
         status = snakemake(arguments, os.environ | {ERRORS: str(errors)})
         ended = "failed; its logs are in _build/logs/"
@@ -55,8 +55,9 @@ def build(command: str, arguments: list[str]) -> None:
         ended = "was stopped; what is finished is kept: run it again to go on"
     if status:
         found = errors.read_text(encoding="utf-8") if errors.exists() else ""
-        if not found and (log := LOGS / "snakemake.log").exists():
-            found = f"error: {' '.join(log.read_text(encoding='utf-8').split())}\n"
+        if not found and log.exists():  # Snakemake's own, such as a missing file
+            words = log.read_text(encoding="utf-8").split()
+            found = f"error: {' '.join(words)}\n" if words else ""
         if command == "book" and (BUILD / "html" / "index.html").exists():
             ended += "; _build/html is still the previous site"
         print(f"{found}make {command} {ended}", file=sys.stderr)
@@ -81,9 +82,9 @@ def snakemake(arguments: list[str], environment: dict[str, str]) -> int:
             if os.getppid() != parent:  # make was killed
                 raise Stopped(signal.SIGHUP)
     except Stopped:
-        child.send_signal(signal.SIGINT)  # Snakemake cancels jobs on a cluster,
-        os.killpg(child.pid, signal.SIGTERM)  # and those that run here end by themselves
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
+            child.send_signal(signal.SIGINT)  # Snakemake cancels jobs on a cluster,
+            os.killpg(child.pid, signal.SIGTERM)  # and those that run here end by themselves
             child.wait(GRACE)
         raise
     finally:
@@ -100,9 +101,12 @@ def child(arguments: list[str]) -> None:
     if "--executor" not in arguments:
         # Snakemake imports every executor plugin that is installed, and SLURM's asks its controller on import.
         ExecutorPluginRegistry.module_prefix = "none of the installed ones"
+        # And it would keep a cache in the home folder, which may not be writable, for other machines.
+        arguments = ["--shared-fs-usage", "none", *arguments]
     from snakemake.cli import main
     from snakemake.logging import logger
 
+    logging.raiseExceptions = False  # on a full disk
     log = logging.FileHandler(LOGS / "snakemake.log", mode="w", encoding="utf-8", delay=True)
     logger.addFilter(lambda record: record.levelno < logging.ERROR or log.handle(record) or True)
     main(arguments)
