@@ -255,6 +255,7 @@ folder = Path("data/initialization")
 runs = pd.read_csv(folder / "runs.csv")
 curves = pd.read_csv(folder / "curves.csv")
 provenance = json.loads((folder / "provenance.json").read_text())
+assert len(runs) == provenance["networks"], "runs.csv is not whole: restore it"
 named = runs.method + np.where(runs.scale == "own", "", "-" + runs.scale)
 runs["key"] = named + runs.ratio.map("-{:g}".format).where(runs.ratio.notna(), "")
 place = "d" + runs.depth.astype(str) + "-w" + runs.width.astype(str) + "-" + runs.optimizer

@@ -1,11 +1,14 @@
 import os
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow"))  # its scripts import each other
 
 settings.register_profile("srlib", deadline=None, derandomize=True, max_examples=60, database=None)
 settings.load_profile("srlib")

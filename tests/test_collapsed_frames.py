@@ -1,8 +1,6 @@
 import functools
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -248,7 +246,6 @@ def test_bad_arguments(error, message, call, rejects):
 
 def test_rounding_does_not_choose_the_network():
     """At parallel and opposite inputs too: a root along directions that only rounding decides would."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow"))
     from jitter import Jitter
 
     x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

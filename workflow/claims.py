@@ -10,8 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import nbformat
-from project import ProjectError, run
+from project import ProjectError, read_json, read_notebook, run
 
 from srlib.check import MIME
 
@@ -28,7 +27,7 @@ def collect(notebooks: list[Path]) -> list[dict]:
     """Return the records of all claims, in the order of the notebooks."""
     records = []
     for path in notebooks:
-        for cell in nbformat.read(path, as_version=4).cells:
+        for cell in read_notebook(path).cells:
             outputs = cell.get("outputs", [])
             found = [output.data[MIME] for output in outputs if MIME in output.get("data", {})]
             records += [{**record, "notebook": path.stem, "cell": cell.id} for record in found]
@@ -80,7 +79,7 @@ def main() -> None:
             records = collect([Path(path) for path in notebooks])
             Path(output).write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n")
         case ["verify", claims, *chapters]:
-            records = json.loads(Path(claims).read_text())
+            records = read_json(Path(claims))
             lines = problems(records, theorems([Path(path) for path in chapters]))
             if lines:
                 raise ProjectError("\nerror: ".join(lines))

@@ -31,17 +31,21 @@ class Jitter(TorchDispatchMode):
 
     def __init__(self, seed: int = SEED):
         super().__init__()
-        self.steps = torch.randint(-2, 3, (2**20 + 7,), generator=torch.Generator().manual_seed(seed))
+        self.steps = torch.randint(-2, 3, (2**22 + 7,), generator=torch.Generator().manual_seed(seed))
+        self.factors = {}
         self.offset = 0
 
     def noisy(self, x):
         if not (isinstance(x, torch.Tensor) and x.is_floating_point() and x.layout == torch.strided and x.numel()):
             return x
-        count = x.numel()
-        self.offset = (self.offset + 104_729) % len(self.steps)
-        steps = self.steps.roll(-self.offset)[:count] if count <= len(self.steps) else self.steps
-        steps = steps.repeat(-(-count // len(steps)))[:count].view(x.shape).to(x.device)
-        return torch.where((x == x.round()) | ~x.isfinite(), x, x * (1 + torch.finfo(x.dtype).eps * steps.to(x.dtype)))
+        if x.dtype not in self.factors:
+            self.factors[x.dtype] = 1 + torch.finfo(x.dtype).eps * self.steps.to(x.dtype)
+        factors, count = self.factors[x.dtype], x.numel()
+        start = self.offset = (self.offset + 104_729) % max(1, len(factors) - count)  # another part each time
+        if count > len(factors):
+            factors, start = factors.repeat(-(-count // len(factors))), 0
+        factors = factors[start : start + count].view(x.shape).to(x.device)
+        return torch.where(x == x.round(), x, x * factors)  # infinity is whole; NaN stays NaN
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name, kwargs = func.overloadpacket.__name__, kwargs or {}

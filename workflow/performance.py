@@ -1,7 +1,8 @@
 """The table of the Performance page, from the runs that `make bench` stored."""
 
-import json
 from pathlib import Path
+
+from project import read_json
 
 
 def page(runs: list[dict]) -> str:
@@ -14,7 +15,7 @@ def page(runs: list[dict]) -> str:
 
 
 def load(folder: Path) -> list[dict]:
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("run-*.json"))]
+    return [read_json(path) for path in sorted(folder.glob("run-*.json"))]
 
 
 def table(runs: list[dict], device: str) -> str:

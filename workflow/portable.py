@@ -17,9 +17,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-import nbformat
 from differences import differences, outputs
-from project import BUILD, REFERENCES, ROOT, ProjectError, notebooks, run
+from project import BUILD, REFERENCES, ROOT, ProjectError, notebooks, read_json, read_notebook, run
 
 FOLDER = BUILD / "portable"
 OLDEST = BUILD / "oldest"
@@ -101,18 +100,18 @@ def install(folder: Path) -> None:
 
 def digest(paths: list[Path]) -> str:
     """Return a hash of the stored outputs that are compared."""
-    shown = [outputs(cell) for path in paths for cell in nbformat.read(path, as_version=4).cells]
+    shown = [outputs(cell) for path in paths for cell in read_notebook(path).cells]
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
 def compare(machines: list[str], names: list[str]) -> dict:
     """Return the table: for each machine what was compared, and what differs."""
-    references = {name: nbformat.read(REFERENCES / f"{name}.ipynb", as_version=4) for name in names}
+    references = {name: read_notebook(REFERENCES / f"{name}.ipynb") for name in names}
     rows = []
     for machine in machines:
         found, versions, count = [], {}, 0
         for name, reference in references.items():
-            executed = nbformat.read(FOLDER / machine / f"{name}.ipynb", as_version=4)
+            executed = read_notebook(FOLDER / machine / f"{name}.ipynb")
             versions = executed.metadata["versions"]
             count += sum(len(outputs(cell)) for cell in reference.cells)
             found += differences(executed, reference, name)
@@ -175,7 +174,7 @@ def page() -> str:
     """Return Markdown: the committed tables, one for each kind of processor."""
     parts = []
     for path in sorted(TABLES.glob("*.json")):
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path)
         same = table["outputs"] == digest([REFERENCES / f"{name}.ipynb" for name in notebooks()])
         lines = [["emulated", "versions", "outputs compared", "cells that differ"], ["---"] * 4]
         for row in table["rows"]:

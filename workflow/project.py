@@ -3,6 +3,7 @@
 import ast
 import errno
 import hashlib
+import json
 import os
 import re
 import signal
@@ -104,6 +105,31 @@ def page_files(root: Path = ROOT) -> list[str]:
     """Return the hand-written files of the book, relative to the checkout."""
     pages = [path for path in (root / "book").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     return sorted(str(path.relative_to(root)) for path in pages)
+
+
+def read_notebook(path: Path):
+    """Return a notebook, or say that its file is damaged and how to get it back."""
+    import nbformat  # here, since importing it would slow down every start of the workflow
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        raise damaged(path, "notebook", error) from None
+
+
+def read_json(path: Path):
+    """Return what a JSON file holds, or say that it is damaged and how to get it back."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise damaged(path, "JSON file", error) from None
+
+
+def damaged(path: Path, kind: str, error: Exception) -> ProjectError:
+    made, kept = BUILD in path.resolve().parents, ROOT in path.resolve().parents
+    how = "remove it and run make again" if made else "`git checkout` restores it" if kept else "copy it again"
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return ProjectError(f"{os.path.relpath(path)} is no whole {kind} ({reason}): {how}")
 
 
 def digest(*files: str | Path) -> str:

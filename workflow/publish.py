@@ -10,11 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import performance
 import portable
 import yaml
-from project import BUILD, CLAIMS, EXECUTED, LOCK, LOGS, ROOT, SOURCE, ProjectError, notebooks, run
+from project import BUILD, CLAIMS, EXECUTED, LOCK, LOGS, ROOT, SOURCE, ProjectError, notebooks, read_notebook, run
 
 SITE = BUILD / "html"
 PREVIOUS = BUILD / "html.previous"
@@ -88,7 +87,7 @@ def parameters() -> str:
     """Return, for each notebook, its parameters cell as it stands in the source."""
     parts = []
     for name in notebooks():
-        cells = nbformat.read(EXECUTED / f"{name}.ipynb", as_version=4).cells
+        cells = read_notebook(EXECUTED / f"{name}.ipynb").cells
         cell = next(cell for cell in cells if "parameters" in cell.metadata.get("tags", []))
         parts.append(f"`{name}`\n\n```python\n{cell.source}\n```\n")
     return "\n".join(parts)
@@ -98,7 +97,7 @@ def figures(paths) -> dict[str, tuple[bytes, str]]:
     """Return the captioned figures of the executed notebooks by name: the PNG, and Markdown that leads a chapter."""
     found = {}
     for path in paths:
-        for cell in nbformat.read(path, as_version=4).cells:
+        for cell in read_notebook(path).cells:
             about = cell.metadata.get("mystnb", {})
             name = about.get("figure", {}).get("name")
             for output in cell.get("outputs", []):

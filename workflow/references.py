@@ -13,9 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 from differences import differences
-from project import EXECUTED, REFERENCES, ROOT, ProjectError, notebooks, run, toc_files
+from project import EXECUTED, REFERENCES, ROOT, ProjectError, notebooks, read_notebook, run, toc_files
 from publish import figures
 
 #: The picture of the README and the landing page.
@@ -39,15 +38,6 @@ def pending() -> dict[str, str]:
     }
 
 
-def read(path: Path) -> nbformat.NotebookNode:
-    try:
-        return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
-        todo = {REFERENCES: f"`git checkout notebooks/{path.name}`", EXECUTED: "delete it, then `make book`"}
-        how = todo.get(path.parent, "copy it again")
-        raise ProjectError(f"{path} is no notebook ({str(error).splitlines()[0]}): {how}") from None
-
-
 def compare(folder: Path | None = None) -> None:
     waiting = pending() if folder is None else {}
     folder = folder or EXECUTED
@@ -63,7 +53,7 @@ def compare(folder: Path | None = None) -> None:
         elif not reference.exists():
             lines = ["no committed reference; `make accept` makes one"]
         else:
-            found = differences(read(fresh), read(reference), name)
+            found = differences(read_notebook(fresh), read_notebook(reference), name)
             count = f"{len(found)} value{' differs' if len(found) == 1 else 's differ'}, reference → fresh"
             lines = [count, *map(str, found)] if found else []
         print(f"{name}: " + "\n  ".join(lines or ["same"]))
@@ -81,7 +71,7 @@ def accept() -> None:
     paths = [EXECUTED / f"{name}.ipynb" for name in notebooks()]
     chapters = [ROOT / f"{page}.md" for page in toc_files() if page.startswith("book/")]
     for path in paths:
-        read(path)
+        read_notebook(path)
     if lines := problems(collect(paths), theorems(chapters)):
         raise ProjectError("\nerror: ".join([*lines, "a run with these cannot become the reference"]))
     pictures = figures(paths)

@@ -8,7 +8,7 @@ import platform
 import statistics
 from pathlib import Path
 
-from project import BUILD, ROOT, code_digest, run
+from project import BUILD, ROOT, code_digest, read_json, run
 from sweep import BLOCK, PROFILES, SOURCES, profile, write
 
 TABLES = ROOT / "notebooks/data/initialization"
@@ -18,7 +18,7 @@ def gather(name: str, folder: Path, output: Path) -> None:
     """Gather all cells of a profile into runs.csv, curves.csv and provenance.json."""
     import torch
 
-    results = [json.loads((folder / f"{cell.id}.json").read_text()) for cell in profile(name).cells]
+    results = [read_json(folder / f"{cell.id}.json") for cell in profile(name).cells]
     runs, curves = [], []
     for result in results:
         design = {key: value for key, value in result["cell"].items() if key != "id"}
