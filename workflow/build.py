@@ -40,6 +40,7 @@ def build(command: str, arguments: list[str]) -> None:
     LOGS.mkdir(parents=True, exist_ok=True)  # raises where nothing can be written, before anything runs
     errors, log = LOGS / f"{command}.errors", LOGS / "snakemake.log"
     lock = FileLock(BUILD / f".{command}.lock")
+    other = ""
     try:
         try:
             lock.acquire(blocking=False)
@@ -50,17 +51,17 @@ def build(command: str, arguments: list[str]) -> None:
             old.unlink(missing_ok=True)
         status = snakemake(arguments, os.environ | {ERRORS: str(errors)})
         ended = "failed; its logs are in _build/logs/"
+        if log.exists() and (words := log.read_text(encoding="utf-8").split()):
+            other = f"error: {' '.join(words)}\n"  # Snakemake's own, such as a missing file
     except Stopped as stopped:
+        print(file=sys.stderr)  # below the progress bars
         status = 128 + stopped.args[0]
         ended = "was stopped; what is finished is kept: run it again to go on"
     if status:
-        found = errors.read_text(encoding="utf-8") if errors.exists() else ""
-        if not found and log.exists():  # Snakemake's own, such as a missing file
-            words = log.read_text(encoding="utf-8").split()
-            found = f"error: {' '.join(words)}\n" if words else ""
+        found = errors.read_text(encoding="utf-8") if lock.is_locked and errors.exists() else ""
         if command == "book" and (BUILD / "html" / "index.html").exists():
             ended += "; _build/html is still the previous site"
-        print(f"{found}make {command} {ended}", file=sys.stderr)
+        print(f"{found or other}make {command} {ended}", file=sys.stderr)
         sys.exit(status)
 
 
