@@ -64,8 +64,8 @@ def features(
 ) -> Features:
     r"""Draw the inner products of all features, and the outputs, at several inputs, exactly in law.
 
-    No matrix is formed. A layer only sees the :math:`N` features before it, whose QR factorization is
-    :math:`h_{l-1} = FR`, and to :math:`F` the Haar factors of :math:`W_l = s_l U \Sigma V^\top` are uniform frames:
+    No matrix is formed. A layer only sees the :math:`N` features before it, :math:`h_{l-1} = FR` with orthonormal
+    columns :math:`F`, and to :math:`F` the Haar factors of :math:`W_l = s_l U \Sigma V^\top` are uniform frames:
 
     .. math::
 
