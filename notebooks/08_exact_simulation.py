@@ -617,9 +617,7 @@ turn = (30 * torch.arange(6)).deg2rad()
 plane = torch.zeros(6, wide_width)
 plane[:, 0], plane[:, 1] = turn.cos(), turn.sin()
 isometric = Ensemble((wide_width, wide_width), wide_width)
-draw = features(
-    isometric, plane.float(), angle_networks, generator=generator(104), dtype=torch.float32
-)
+draw = features(isometric, plane, angle_networks, generator=generator(104))
 i, j = torch.triu_indices(6, 6)
 between = turn[j] - turn[i]
 check.sampled(
@@ -670,9 +668,7 @@ equal = {
 }
 angles, participation = {}, {}
 for k, (name, e) in enumerate(equal.items()):
-    draw = features(
-        e, apart.float(), angle_networks, generator=generator(105 + k), dtype=torch.float32
-    )
+    draw = features(e, apart, angle_networks, generator=generator(105 + k))
     angles[name] = draw.angle[:, :, 0, 1].double()
     participation[name] = e.participation_ranks[0]
     glue(f"angle-participation-{name}", participation[name])

@@ -648,7 +648,7 @@ expected = (
 print(f"expected at the start: {expected:.0f}")
 for r, *p, q, h in zip(ranks, *pieces, ratio, hits.reshape(len(ranks), -1), strict=True):
     print(
-        f"r = {r:g}: {p[0].mean():.0f} pieces -> {p[1].mean():.0f}, ratio {q.mean():.2f}, accuracy {h.mean():.2f}"
+        f"r = {r:g}: {p[0].mean():.1f} pieces -> {p[1].mean():.1f}, ratio {q.mean():.2f}, accuracy {h.mean():.2f}"
     )
 
 # %%
@@ -734,7 +734,7 @@ print(
     {f"{r:g}, {name}": b.pieces.item() for (r, name), (_, b) in regions.items()},
 )
 
-# %% mystnb={"figure": {"caption": "Linear regions on the plane through a 0, a 1 and a 4 (corners of the triangle), of one network for each of three stable ranks at the start, before (top) and after training (bottom). Neighbouring colours are patterns of gates that differ in few neurons. Dots: the exact kinks on the triangle, counted above each panel.", "name": "fig-regions"}, "image": {"alt": "Six square pictures of coloured polygons like stained glass, each with a white triangle whose sides carry dots. At stable rank 1.5 before training the dots leave stretches of the triangle empty; in the other pictures they are spread over all sides."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Linear regions on the plane through a 0, a 1 and a 4 (corners of the triangle), of one network for each of three stable ranks at the start, before (top) and after training (bottom). Neighbouring colours are patterns of gates that differ in few neurons. Dots: the exact kinks on the triangle, counted above each panel.", "name": "fig-regions"}, "image": {"alt": "Six square pictures of coloured polygons like stained glass, each with a white triangle whose sides carry dots. At stable rank 1.5 the dots crowd on one part of the triangle; in the other pictures they are spread over all sides."}} tags=["hide-input"]
 fig, axes = plotting.figure(2, 3, size=(8.6, 6.2))
 for ax, ((r, name), (rgb, b)) in zip(axes.T.flat, regions.items(), strict=True):
     box = [
