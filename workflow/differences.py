@@ -3,14 +3,18 @@
 Compared are the cells' sources, and of the outputs what nbval compares: everything but pictures and bookkeeping.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import SequenceMatcher
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
-from nbformat import NotebookNode
+if TYPE_CHECKING:  # importing it would slow down every start of the workflow
+    from nbformat import NotebookNode
 
 _GLUED = "application/papermill.record/"
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")

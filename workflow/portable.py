@@ -21,10 +21,10 @@ from differences import differences, outputs
 from project import BUILD, REFERENCES, ROOT, ProjectError, notebooks, read_json, read_notebook, run
 
 FOLDER = BUILD / "portable"
-OLDEST = BUILD / "oldest"
+OLDEST = Path("_build", "oldest")
 #: Tables that the book shows, one for each kind of processor that `make portable` ran on from end to end.
 TABLES = ROOT / "notebooks" / "data" / "portable"
-JITTER = ROOT / "workflow" / "jitter.py"
+JITTER = Path("workflow", "jitter.py")
 PACKAGES = ("torch", "numpy", "scipy")
 
 
@@ -53,13 +53,13 @@ MACHINES = {
 
 def execute(machine: Machine, name: str, output: Path) -> None:
     """Execute one notebook as that machine would."""
-    if machine.home and Path(sys.prefix).resolve() != machine.home.resolve():
-        sys.exit(subprocess.run([machine.home / "bin" / "python", *sys.argv], check=False).returncode)
+    if machine.home and Path(sys.prefix) != ROOT / machine.home:
+        sys.exit(subprocess.run([ROOT / machine.home / "bin" / "python", *sys.argv], check=False).returncode)
     import jupytext
     from execute import execute, normalize, write
 
     source = Path("notebooks", f"{name}.py")
-    prelude = [f"--IPKernelApp.exec_files={machine.prelude}"] if machine.prelude else []
+    prelude = [f"--IPKernelApp.exec_files={ROOT / machine.prelude}"] if machine.prelude else []
     executed = normalize(execute(jupytext.read(source), source, sees=sees(machine), arguments=prelude), source)
     executed.metadata["versions"] = {package: importlib.metadata.version(package) for package in PACKAGES}
     write(executed, output)
