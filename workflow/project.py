@@ -163,12 +163,10 @@ def imported(source: str) -> list[str]:
     """Return the files of ``srlib`` that a Python file imports, directly or through others."""
     found, queue = set(), [source]
     while queue:
-        for name in _facts(queue.pop())[1]:
-            module = Path(*name.split("."))
-            for file in {str(module.with_suffix(".py")), str(module / "__init__.py")} - found:
-                if (ROOT / file).is_file():
-                    found.add(file)
-                    queue.append(file)
+        files = _facts(queue.pop())[1] - found
+        new = {file for file in files if os.path.isfile(ROOT / file)}
+        found |= new
+        queue += new
     return sorted(found)
 
 
@@ -189,7 +187,7 @@ def _facts(file: str) -> tuple[str, set[str]]:
 
 @cache
 def _analyse(file: str, text: str) -> tuple[str, set[str]]:
-    """Return the syntax tree of a Python file without its docstrings, and every name in ``srlib`` it may import."""
+    """Return the syntax tree of a Python file without its docstrings, and every file of ``srlib`` it may import."""
     tree, names = ast.parse(text), []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -200,5 +198,6 @@ def _analyse(file: str, text: str) -> tuple[str, set[str]]:
             names += [f"{base}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             del node.body[0]
-    parts = [name.split(".") for name in names if name.startswith("srlib")]
-    return ast.dump(tree), {".".join(name[:k]) for name in parts for k in range(1, len(name) + 1)}
+    parts = [name.split(".") for name in names if name.split(".")[0] == "srlib"]
+    modules = {"/".join(name[:k]) for name in parts for k in range(1, len(name) + 1)}
+    return ast.dump(tree), {file for module in modules for file in (f"{module}.py", f"{module}/__init__.py")}
