@@ -65,6 +65,12 @@ def test_definitions_are_short(source):
             assert node.end_lineno - node.lineno < LONGEST_DEFINITION, f"{node.name}: move it into srlib"
 
 
+def test_nothing_is_computed_in_single_precision(source):
+    """Its last bits, which differ between processors, reach the digits that are shown, above all after training."""
+    names = {node.attr for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Attribute)}
+    assert names.isdisjoint({"float", "float16", "float32", "bfloat16", "half"}), "use torch.float64"
+
+
 def test_every_figure_has_a_caption_a_name_and_a_description(source):
     pictures = [cell for cell in code_cells(source) if any("image/png" in o.get("data", {}) for o in cell.outputs)]
     assert pictures, "Agg erases inline figures without an error"
