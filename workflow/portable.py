@@ -18,11 +18,11 @@ import tomllib
 from pathlib import Path
 
 from differences import differences, outputs
-from project import BUILD, REFERENCES, ROOT, ProjectError, notebooks, read_json, read_notebook, run
+from project import BUILD, EXECUTED, REFERENCES, ROOT, ProjectError, notebooks, read_json, read_notebook, run
 
 FOLDER = BUILD / "portable"
 OLDEST = Path("_build", "oldest")
-#: Tables that the book shows, one for each kind of processor that `make portable` ran on from end to end.
+#: Tables that the book shows, one for each kind of processor that `make portable` ran on with all notebooks.
 TABLES = ROOT / "notebooks" / "data" / "portable"
 JITTER = Path("workflow", "jitter.py")
 PACKAGES = ("torch", "numpy", "scipy")
@@ -105,15 +105,21 @@ def digest(paths: list[Path]) -> str:
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
+def result(machine: str, name: str) -> Path:
+    """Return where a notebook as a machine executes it lies; this processor's own are those of the book."""
+    return (EXECUTED if machine == "own" else FOLDER / machine) / f"{name}.ipynb"
+
+
 def compare(machines: list[str], names: list[str]) -> dict:
     """Return the table: for each machine what was compared, and what differs."""
     references = {name: read_notebook(REFERENCES / f"{name}.ipynb") for name in names}
+    here = {package: importlib.metadata.version(package) for package in PACKAGES}
     rows = []
     for machine in machines:
         found, versions, count = [], {}, 0
         for name, reference in references.items():
-            executed = read_notebook(FOLDER / machine / f"{name}.ipynb")
-            versions = executed.metadata["versions"]
+            executed = read_notebook(result(machine, name))
+            versions = executed.metadata.get("versions") or here
             count += sum(len(outputs(cell)) for cell in reference.cells)
             found += differences(executed, reference, name)
         rows.append(
@@ -151,20 +157,31 @@ def portable(jobs: str, words: list[str]) -> None:
         )
     machines = [name for name in MACHINES if name in words] or list(MACHINES)
     names = [name for name in known if name in words] or known
-    targets = [f"_build/portable/{machine}/{name}.ipynb" for machine in machines for name in names]
+    targets = [os.path.relpath(result(machine, name), ROOT) for machine in machines for name in names]
     build("portable", ["--jobs", jobs, "--", *targets])
     table = compare(machines, names)
     text = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
+    FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "table.json").write_text(text, encoding="utf-8")
     for row in table["rows"]:
         print(f"{row['about']:28} {row['outputs']:5} outputs of {row['notebooks']} notebooks, {differ(row)} differ")
-    if machines == list(MACHINES) and names == known:
-        TABLES.mkdir(parents=True, exist_ok=True)
-        stem = re.sub(r"[^a-z0-9]+", "-", f"{table['processor']} {table['system']}".lower()).strip("-")
-        (TABLES / f"{stem}.json").write_text(text, encoding="utf-8")
-        print(f"the table for the book is in {(TABLES / stem).relative_to(ROOT)}.json")
+    if names == known:
+        publish(table)
     if any(row["differences"] for row in table["rows"]):
         raise ProjectError("stored outputs depend on the machine: round what is shown, or compute it more exactly")
+
+
+def publish(table: dict) -> None:
+    """Put the rows into this kind of processor's table in the book; those of machines not tried now stay."""
+    stem = re.sub(r"[^a-z0-9]+", "-", f"{table['processor']} {table['system']}".lower()).strip("-")
+    path = TABLES / f"{stem}.json"
+    rows = {row["machine"]: row for row in table["rows"]}
+    if path.exists() and (old := read_json(path))["outputs"] == table["outputs"]:
+        rows = {row["machine"]: row for row in old["rows"]} | rows
+    table = table | {"rows": [rows[machine] for machine in MACHINES if machine in rows]}
+    TABLES.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"the table for the book is in {path.relative_to(ROOT)}")
 
 
 def differ(row: dict) -> int:
