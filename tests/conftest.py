@@ -8,6 +8,8 @@ import torch
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+for name in [name for name in os.environ if name.startswith("MAKE") or name == "MFLAGS"]:
+    del os.environ[name]  # what `make test` tells a make that it calls
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow"))  # its scripts import each other
 
 settings.register_profile("srlib", deadline=None, derandomize=True, max_examples=60, database=None)

@@ -90,3 +90,11 @@ def test_stored_claims_hold_and_their_records_are_complete(source):
         assert fields | {"noticeable", "false_alarm"} <= set(json.loads(json.dumps(record)))
         assert record["verdict"] == "pass"
         assert record["rejected"] or record["kind"] == "empirical"
+
+
+def test_glued_numbers_have_the_digits_that_are_shown(source):
+    record = "application/papermill.record/text/plain"
+    for cell in code_cells(source):
+        for output in cell.outputs:
+            value = ast.literal_eval(output.get("data", {}).get(record, "0"))
+            assert not isinstance(value, float) or value == float(f"{value:.4g}"), output.metadata

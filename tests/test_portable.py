@@ -158,11 +158,14 @@ def test_an_output_that_depends_on_the_last_bits_is_found(checkout):
     table = json.loads((checkout / "_build" / "portable" / "table.json").read_text(encoding="utf-8"))
     (row,) = table["rows"]
     assert row["versions"]["torch"] == torch.__version__.split("+")[0] or row["versions"]["torch"] == torch.__version__
-    assert not (checkout / "notebooks" / "data").exists(), "a part is not published"
+    (published,) = (checkout / "notebooks" / "data" / "portable").iterdir()
+    before = published.read_bytes()
+    assert json.loads(before) == table
 
     only = script(checkout, "workflow/portable.py", "run", "2", "jitter", "02_rounded")
     assert only.returncode == 0, only.stderr
     assert "1 outputs of 1 notebooks, 0 differ" in only.stdout
+    assert published.read_bytes() == before, "a part is not published"
 
 
 def test_unknown_machines_and_notebooks_are_named(checkout):

@@ -83,3 +83,14 @@ def test_commands_in_the_documentation_exist():
 def test_files_named_in_the_readme_exist():
     for name in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", README):
         assert (ROOT / "".join(name)).exists(), name
+
+
+def test_actions_are_pinned_and_run_commands_that_exist():
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        for step in re.findall(r"uses: (.*)", text):
+            assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v[\d.]+", step), step
+        for line in re.findall(r"run: make (.*)", text):
+            assert {word for word in line.split() if "=" not in word} <= targets
+        assert yaml.safe_load(text)["permissions"] == {"contents": "read"}, "a job that needs more says so"

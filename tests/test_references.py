@@ -230,7 +230,7 @@ def test_compare_with_the_run_of_another_machine(checkout):
     (folder / "02_second.ipynb").write_text(text[:100])
     broken = call(checkout, "compare", "from there")
     assert broken.returncode == 1
-    assert re.fullmatch(r"error: from there/02_second.ipynb is no notebook \(.*\): copy it again\n", broken.stderr)
+    assert re.fullmatch(r"error: from there/02_second.ipynb is no whole notebook \(.*\): copy it again\n", broken.stderr)
 
 
 def test_make_compare_fails_without_a_run_and_tells_what_is_there(checkout):
@@ -285,7 +285,7 @@ def spoil_file(checkout):
         (spoil_freshness, "01_first is not executed, 02_second is stale: it changed since it was executed"),
         (spoil_picture, "no notebook has the figure fig-depth"),
         (spoil_list, "_toc.yml lists notebooks/02_second.py, which does not exist"),
-        (spoil_file, "02_second.ipynb is no notebook"),
+        (spoil_file, "02_second.ipynb is no whole notebook"),
     ],
 )
 def test_accept_takes_nothing_of_a_run_that_is_wrong_stale_or_incomplete(checkout, spoil, line):

@@ -126,7 +126,7 @@ def read_json(path: Path):
 
 
 def damaged(path: Path, kind: str, error: Exception) -> ProjectError:
-    made, kept = BUILD in path.resolve().parents, ROOT in path.resolve().parents
+    made, kept = BUILD in path.resolve().parents, REFERENCES in path.resolve().parents
     how = "remove it and run make again" if made else "`git checkout` restores it" if kept else "copy it again"
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     return ProjectError(f"{os.path.relpath(path)} is no whole {kind} ({reason}): {how}")
