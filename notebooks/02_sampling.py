@@ -27,6 +27,8 @@ from srlib import check, haar, plotting, rank, spectra
 from srlib.check import glue
 from srlib.spectra import power_law, projector, two_level, uniform_sphere
 
+torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
+
 LAWS = {
     "two-level": two_level,
     "projector": projector,

@@ -386,9 +386,10 @@ check.sampled(
 
 # %%
 def embedded(G, n):
-    """Inputs of width n with a given Gram matrix."""
+    """Inputs of width n with a given Gram matrix, by its symmetric root: eigenvectors have no signs of their own."""
     values, vectors = torch.linalg.eigh(G)
-    return torch.nn.functional.pad(vectors * values.clamp(min=0).sqrt(), (0, n - len(G)))
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.mT
+    return torch.nn.functional.pad(root, (0, n - len(G)))
 
 
 def less_diagonal(K, limit):

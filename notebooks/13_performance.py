@@ -28,6 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from srlib import Ensemble, check, collapsed, ntk, plotting, spectra
 from srlib.check import glue
 
+torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
+
 # %% tags=["parameters"]
 run = 1  # which of the stored runs is drawn
 networks = 3  # networks of the counted empirical kernel

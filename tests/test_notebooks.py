@@ -67,7 +67,9 @@ def test_definitions_are_short(source):
 
 def test_nothing_is_computed_in_single_precision(source):
     """Its last bits, which differ between processors, reach the digits that are shown, above all after training."""
-    names = {node.attr for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Attribute)}
+    text = source.read_text(encoding="utf-8")
+    assert "torch.set_default_dtype(torch.float64" in text.replace("(\n    torch", "(torch")
+    names = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
     assert names.isdisjoint({"float", "float16", "float32", "bfloat16", "half"}), "use torch.float64"
 
 

@@ -230,7 +230,9 @@ def test_compare_with_the_run_of_another_machine(checkout):
     (folder / "02_second.ipynb").write_text(text[:100])
     broken = call(checkout, "compare", "from there")
     assert broken.returncode == 1
-    assert re.fullmatch(r"error: from there/02_second.ipynb is no whole notebook \(.*\): copy it again\n", broken.stderr)
+    assert re.fullmatch(
+        r"error: from there/02_second.ipynb is no whole notebook \(.*\): copy it again\n", broken.stderr
+    )
 
 
 def test_make_compare_fails_without_a_run_and_tells_what_is_there(checkout):
