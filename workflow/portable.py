@@ -22,7 +22,7 @@ from project import BUILD, EXECUTED, REFERENCES, ROOT, ProjectError, notebooks, 
 
 FOLDER = BUILD / "portable"
 OLDEST = Path("_build", "oldest")
-#: Tables that the book shows, one for each kind of processor that `make portable` ran on with all notebooks.
+#: Tables that the book shows, one for each kind of processor that `make portable` ran on.
 TABLES = ROOT / "notebooks" / "data" / "portable"
 JITTER = Path("workflow", "jitter.py")
 PACKAGES = ("torch", "numpy", "scipy")
@@ -99,10 +99,10 @@ def install(folder: Path) -> None:
     subprocess.run([*pip, "--no-deps", *old, *pinned, "--editable", ROOT], check=True)
 
 
-def digest(paths: list[Path]) -> str:
-    """Return a hash of the stored outputs that are compared."""
-    shown = [outputs(cell) for path in paths for cell in read_notebook(path).cells]
-    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+def digest(name: str) -> str:
+    """Return a hash of a notebook's stored outputs, as far as they are compared."""
+    shown = [outputs(cell) for cell in read_notebook(REFERENCES / f"{name}.ipynb").cells]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def result(machine: str, name: str) -> Path:
@@ -110,38 +110,18 @@ def result(machine: str, name: str) -> Path:
     return (EXECUTED if machine == "own" else FOLDER / machine) / f"{name}.ipynb"
 
 
-def compare(machines: list[str], names: list[str]) -> dict:
-    """Return the table: for each machine what was compared, and what differs."""
-    references = {name: read_notebook(REFERENCES / f"{name}.ipynb") for name in names}
+def compare(machine: str, name: str) -> dict:
+    """Return how many outputs of a notebook were compared, and which differ."""
+    executed, reference = read_notebook(result(machine, name)), read_notebook(REFERENCES / f"{name}.ipynb")
+    found = differences(executed, reference, name)
+    for difference in found:
+        print(f"{machine}: {name}, {difference}")
     here = {package: importlib.metadata.version(package) for package in PACKAGES}
-    rows = []
-    for machine in machines:
-        found, versions, count = [], {}, 0
-        for name, reference in references.items():
-            executed = read_notebook(result(machine, name))
-            versions = executed.metadata.get("versions") or here
-            count += sum(len(outputs(cell)) for cell in reference.cells)
-            found += differences(executed, reference, name)
-        rows.append(
-            {
-                "machine": machine,
-                "about": MACHINES[machine].about,
-                "versions": versions,
-                "notebooks": len(names),
-                "outputs": count,
-                "differences": [dataclasses.asdict(difference) for difference in found],
-            }
-        )
-        for difference in found:
-            print(f"{machine}: {difference.notebook}, {difference}")
-    from publish import processor
-
     return {
-        "processor": processor(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "outputs": digest([REFERENCES / f"{name}.ipynb" for name in names]),
-        "rows": rows,
+        "stored": digest(name),
+        "versions": executed.metadata.get("versions") or here,
+        "outputs": sum(len(outputs(cell)) for cell in reference.cells),
+        "differ": [dataclasses.asdict(difference) for difference in found],
     }
 
 
@@ -159,50 +139,48 @@ def portable(jobs: str, words: list[str]) -> None:
     names = [name for name in known if name in words] or known
     targets = [os.path.relpath(result(machine, name), ROOT) for machine in machines for name in names]
     build("portable", ["--jobs", jobs, "--", *targets])
-    table = compare(machines, names)
-    text = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / "table.json").write_text(text, encoding="utf-8")
-    for row in table["rows"]:
-        print(f"{row['about']:28} {row['outputs']:5} outputs of {row['notebooks']} notebooks, {differ(row)} differ")
-    if names == known:
-        publish(table)
-    if any(row["differences"] for row in table["rows"]):
+    found = {machine: {name: compare(machine, name) for name in names} for machine in machines}
+    for machine, results in found.items():
+        print(f"{MACHINES[machine].about}: {summary(results)}")
+    publish(found)
+    if any(result["differ"] for results in found.values() for result in results.values()):
         raise ProjectError("stored outputs depend on the machine: round what is shown, or compute it more exactly")
 
 
-def publish(table: dict) -> None:
-    """Put the rows into this kind of processor's table in the book; those of machines not tried now stay."""
-    stem = re.sub(r"[^a-z0-9]+", "-", f"{table['processor']} {table['system']}".lower()).strip("-")
+def summary(results: dict[str, dict]) -> str:
+    """Say in a few words what was compared and what differs."""
+    cells = {(name, difference["cell"]) for name, result in results.items() for difference in result["differ"]}
+    count = sum(result["outputs"] for result in results.values())
+    return f"{count:,} outputs of {len(results)} notebooks, {len(cells) or 'no'} cells differ"
+
+
+def publish(found: dict[str, dict]) -> None:
+    """Put the results into the table that the book has for this kind of processor; others in it stay."""
+    from publish import processor
+
+    about = {"processor": processor(), "system": f"{platform.system()} {platform.machine()}"}
+    stem = re.sub(r"[^a-z0-9]+", "-", " ".join(about.values()).lower()).strip("-")
     path = TABLES / f"{stem}.json"
-    rows = {row["machine"]: row for row in table["rows"]}
-    if path.exists() and (old := read_json(path))["outputs"] == table["outputs"]:
-        rows = {row["machine"]: row for row in old["rows"]} | rows
-    table = table | {"rows": [rows[machine] for machine in MACHINES if machine in rows]}
+    old = read_json(path)["machines"] if path.exists() else {}
+    merged = {machine: old.get(machine, {}) | found.get(machine, {}) for machine in MACHINES}
+    table = about | {"machines": {machine: dict(sorted(results.items())) for machine, results in merged.items()}}
     TABLES.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"the table for the book is in {path.relative_to(ROOT)}")
 
 
-def differ(row: dict) -> int:
-    return len({(difference["notebook"], difference["cell"]) for difference in row["differences"]})
-
-
 def page() -> str:
-    """Return Markdown: the committed tables, one for each kind of processor."""
-    parts = []
+    """Return Markdown: the committed tables, as far as they are about the outputs that are stored now."""
+    now, parts = {name: digest(name) for name in notebooks()}, []
     for path in sorted(TABLES.glob("*.json")):
         table = read_json(path)
-        same = table["outputs"] == digest([REFERENCES / f"{name}.ipynb" for name in notebooks()])
-        lines = [["emulated", "versions", "outputs compared", "cells that differ"], ["---"] * 4]
-        for row in table["rows"]:
-            versions = ", ".join(f"{package} {version}" for package, version in row["versions"].items())
-            lines.append([row["about"], versions, f"{row['outputs']:,}", str(differ(row))])
-        parts.append(
-            f"On {table['processor']}, {table['system']}, Python {table['python']}"
-            f"{'' if same else '; for stored outputs that have changed since'}:\n\n"
-            + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        )
+        lines = ["| machine | torch, numpy, scipy | compared |\n|---|---|---|\n"]
+        for machine, results in table["machines"].items():
+            valid = {name: result for name, result in results.items() if result["stored"] == now.get(name)}
+            versions = {", ".join(result["versions"][package] for package in PACKAGES) for result in valid.values()}
+            if valid:
+                lines.append(f"| {MACHINES[machine].about} | {'; '.join(sorted(versions))} | {summary(valid)} |\n")
+        parts.append(f"On {table['processor']}, {table['system']}:\n\n" + "".join(lines))
     return "\n".join(parts)
 
 
