@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from jitter import Jitter
 from scipy import integrate, stats
 
 from srlib import spectra
@@ -237,3 +238,23 @@ def test_bad_input(rejects, law, error, message, shape, r, options):
 def test_bad_density(rejects, rho, aspect, message):
     rejects(ValueError, message, lambda g: coulomb.density(rho, torch.ones(1), aspect))
     rejects(ValueError, message, lambda g: coulomb.quartic(rho, aspect))
+
+
+@pytest.mark.parametrize(("shape", "rho"), [((16, 16), 0.5), ((64, 64), 0.3), ((16, 64), 0.7)])
+def test_rounding_moves_the_start_and_the_walk_by_no_more_than_itself(shape, rho):
+    """Else a walk goes another way on another processor: it compares random levels with ratios."""
+    r = 1 + rho * (min(shape) - 1)
+
+    def draws():
+        seeded = torch.Generator().manual_seed(3)
+        return coulomb_gas(shape, r, dtype=torch.float64), conditioned_gaussian(
+            shape, r, batch=200, generator=seeded, dtype=torch.float64
+        )
+
+    (start, walked), moved = draws(), []
+    for seed in (1, 2, 3):
+        with Jitter(seed):
+            moved.append(draws())
+    for other_start, other in moved:
+        torch.testing.assert_close(other_start, start, rtol=0, atol=1e-12)
+        torch.testing.assert_close(other, walked, rtol=0, atol=1e-9)

@@ -152,9 +152,11 @@ def _gas(rho: float, aspect: float) -> tuple[float, float, float, float, bool]:
 
 def _quantiles(rho: float, aspect: float, count: int) -> Tensor:
     """Return the midpoint quantiles in descending order; the angle theta absorbs the edges of the support."""
-    *_, a, end, _ = _gas(rho, aspect)
+    A, B, a, end, wall = _gas(rho, aspect)
     theta = (torch.arange(CELLS, dtype=torch.float64) + 0.5) * (math.pi / 2 / CELLS)
-    mass = density(rho, a + (end - a) * theta.sin().square(), aspect) * (2 * theta).sin()
+    # The density of theta up to a factor, without the difference to the upper end, of which rounding leaves little.
+    root = theta.tan() if wall else (2 * theta).sin()
+    mass = (A / (a + (end - a) * theta.sin().square()) + B) * root * (2 * theta).sin()
     mass = torch.cat([torch.zeros(1, dtype=torch.float64), mass.cumsum(0)])
     levels = mass[-1] * (1 - (torch.arange(count, dtype=torch.float64) + 0.5) / count)
     cell = torch.searchsorted(mass, levels).clamp(1, CELLS)
