@@ -181,6 +181,10 @@ def test_exact_tolerance_and_zero_predictions():
     assert not check.exact("S1.a", "t", 1e-9, 0.0)
 
 
+def test_an_entry_that_touches_its_bound_hides_none_that_violates_it():
+    assert not check.bound("S2.a", "t", [1 + 3e-7, 2.0], [1.0, 2.0], wrong={"half": [0.5, 1.0]})
+
+
 def test_bound_reports_its_smallest_slack():
     claim = check.bound("S2.a", "t", [0.5, 0.75], 1.0)
     assert (claim.slack, claim.noticeable, claim.estimate) == (0.25, 0.25, 0.75)

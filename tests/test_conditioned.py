@@ -246,10 +246,9 @@ def test_rounding_moves_the_start_and_the_walk_by_no_more_than_itself(shape, rho
     r = 1 + rho * (min(shape) - 1)
 
     def draws():
+        options = {"dtype": torch.float64}
         seeded = torch.Generator().manual_seed(3)
-        return coulomb_gas(shape, r, dtype=torch.float64), conditioned_gaussian(
-            shape, r, batch=200, generator=seeded, dtype=torch.float64
-        )
+        return coulomb_gas(shape, r, **options), conditioned_gaussian(shape, r, batch=200, generator=seeded, **options)
 
     (start, walked), moved = draws(), []
     for seed in (1, 2, 3):

@@ -109,7 +109,7 @@ class Claim:
             estimate=rounded(estimate.flat[tightest]),
             interval=tuple(rounded(end.flat[tightest]) for end in interval),
             entries=int(slack.size),
-            verdict="pass" if slack.flat[tightest] >= 0 and not missed else "fail",
+            verdict="pass" if slack.min() >= 0 and not missed else "fail",
             slack=round(rounded(slack.flat[tightest], 10), 2),
             rejected=rejected,
             missed=missed,

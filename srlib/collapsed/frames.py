@@ -165,8 +165,8 @@ def _chain(ensemble: Ensemble, different: list, x: Tensor, draw: Draws) -> tuple
     log_norms, directions = [log_norm], [R]
     for layer, (m, _) in enumerate(ensemble.shapes):
         B = _stretched(ensemble, layer, different[layer], R.shape[-2], draw) @ R  # Sigma G R
-        R_B = _root(B)
-        a = haar.orthogonal(m, R_B.shape[-2], **options) @ R_B
+        length, R_B = _polar(B)
+        a = haar.orthogonal(m, R_B.shape[-2], **options) @ (R_B * length.unsqueeze(-2))
         norm, R = _polar(torch.nn.functional.leaky_relu(a, ensemble.negative_slope))
         log_norm = log_norm + norm.log() + math.log(ensemble.spectral_norms[layer])
         log_norms.append(log_norm)
@@ -180,9 +180,8 @@ def _chain(ensemble: Ensemble, different: list, x: Tensor, draw: Draws) -> tuple
 
 def _polar(h: Tensor) -> tuple[Tensor, Tensor]:
     """Return the norms of the columns, and a root of the columns over their norms."""
-    R = _root(h)
-    norm = torch.linalg.vector_norm(R, dim=-2)
-    return norm, R / _or_one(norm).unsqueeze(-2)
+    norm = torch.linalg.vector_norm(h, dim=-2)
+    return norm, _root(h / _or_one(norm).unsqueeze(-2))
 
 
 def _root(h: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ def _sweep(lam: Tensor, d: int, n: int, generator: torch.Generator | None) -> No
     turn = torch.where(sign < 0.5, -1.0, 1.0) * (8 * n) ** -turn  # uniform in scale
     x, y = lam[first], lam[second]  # pairs are disjoint: no turn changes where a later one starts
     T, P = x + y, x * y
-    arc = math.pi / 2 - 2 * torch.arccos(T.rsqrt().clamp(max=1))  # of the circle inside the square
+    # Of the circle inside the square. At rho = 1/2 many T are 1 up to rounding, of which a root would make 1e-8.
+    arc = math.pi / 2 - 2 * torch.where(T > 1 + 1e-12, T - 1, 0.0).sqrt().atan()
     angle = arc * turn
     X = (x.sqrt() * angle.cos() + y.sqrt() * angle.sin()).square()
     Y = (y.sqrt() * angle.cos() - x.sqrt() * angle.sin()).square()
