@@ -14,6 +14,11 @@ OUTPUT ?= _build/bench
 PROFILE ?= published
 EXECUTOR ?= local
 
+# They are this make's: what it runs, such as the tests of these commands, does not inherit them.
+unexport JOBS VERSIONS NOTEBOOK PARAMETERS WITH PORT RUN ONLY OUTPUT PROFILE EXECUTOR
+# JOBS decides what runs at once, and the book's tests come after the book.
+.NOTPARALLEL:
+
 BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONHASHSEED := 0
@@ -30,17 +35,17 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' Makefile
 
-setup: $(READY) ## create .venv with the pinned versions; VERSIONS=newest: with the newest that the metadata admits
+setup: $(READY) ## create .venv with the pinned versions; VERSIONS=newest: newest that the metadata admits
 
 # The content of the lock decides, and a broken installation is never taken for a finished one.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 $(READY): requirements.lock pyproject.toml
+	@case "$(VERSIONS)" in pinned|newest) ;; *) echo "error: VERSIONS=$(VERSIONS): give pinned or newest" >&2; exit 1;; esac
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": set PYTHON=")'
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv >/dev/null 2>&1 || { rm -rf .venv; \
 		echo 'error: `$(PYTHON) -m venv .venv` failed: install the module (Debian, Ubuntu: apt install python3-venv) or set PYTHON=' >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null 2>&1 || { \
 		echo 'error: .venv has no pip: install it there, or remove it (make distclean) and let make book make another' >&2; exit 1; }
-	@case "$(VERSIONS)" in pinned|newest) ;; *) echo "error: VERSIONS=$(VERSIONS): give pinned or newest" >&2; exit 1;; esac
 	@echo "installing the $(VERSIONS) versions into .venv (once; a few minutes)"
 	@test -z "$(TORCH_INDEX)" || $(PIP) --no-deps --index-url "$(TORCH_INDEX)" \
 		"$$(test $(VERSIONS) = newest && echo torch || grep '^torch==' requirements.lock)"
@@ -88,7 +93,7 @@ sweep: $(READY) ## train the initialization sweep, one job a cell: PROFILE=quick
 	@$(BIN)/python workflow/tables.py accept "$(PROFILE)"
 
 bench: $(READY) ## time the package against other recipes on a quiet machine: RUN=2 another run; ONLY="sample law" some rows
-	@$(BIN)/python -m benchmarks $(ONLY) --run $(RUN) --output "$(OUTPUT)"
+	@$(BIN)/python -m benchmarks $(ONLY) --run "$(RUN)" --output "$(OUTPUT)"
 
 clean: ## remove what was built
 	rm -rf _build .snakemake

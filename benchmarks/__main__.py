@@ -99,8 +99,13 @@ def merge(old: list[dict], new: list[dict], names: list[str]) -> list[dict]:
     return sorted(entries.values(), key=lambda entry: (entry["device"], names.index(entry["id"])))
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        sys.exit(f"error: {message}")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="only rows and curves whose names have one of these as a part")
     parser.add_argument("--run", type=int, default=1, help="number of the run, which names the file")
     parser.add_argument("--repeats", type=int, default=5, help="alternating repeats of each row")
@@ -134,6 +139,10 @@ def main() -> None:
 
     path = arguments.output / f"run-{arguments.run}.json"
     run = load(path, list(here.values()))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"error: OUTPUT={path.parent}: no folder for the results ({error.strerror}): choose another")
     print(f"to be measured for {path}: {', '.join([*(entry.id for _, entry in jobs), *(book.ROWS if whole else [])])}")
     for device in {*(devices if jobs else []), *(["cpu"] if whole else [])}:
         if device not in run["machines"] or not arguments.words:

@@ -31,7 +31,7 @@ from srlib.check import glue
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
 
 # %% tags=["parameters"]
-run = 1  # which of the stored runs is drawn
+run = 1  # which of the stored runs, one with curves, is drawn
 networks = 3  # networks of the counted empirical kernel
 inputs = 40  # inputs of the counted kernels
 rows = 8  # rows of the infinite-width kernel that are computed together

@@ -153,12 +153,12 @@ def test_an_output_that_depends_on_the_last_bits_is_found(checkout):
     assert done.returncode == 1
     assert "jitter: 01_exact, cell-02, output sum" in done.stdout
     assert "jitter: 02_rounded" not in done.stdout
-    assert "every rounding at random: 2 outputs of 2 notebooks, 1 cells differ" in done.stdout
+    assert "every rounding at random: 2 outputs of 2 notebooks, 1 cell differs" in done.stdout
     assert done.stderr.splitlines()[-1].startswith("error: stored outputs depend on the machine")
 
     only = script(checkout, "workflow/portable.py", "run", "2", "jitter", "02_rounded")
     assert only.returncode == 0, only.stderr
-    assert "1 outputs of 1 notebooks, no cells differ" in only.stdout
+    assert "1 outputs of 1 notebook, no cells differ" in only.stdout
 
     (published,) = (checkout / "notebooks" / "data" / "portable").iterdir()
     results = json.loads(published.read_text(encoding="utf-8"))["machines"]["jitter"]
@@ -190,8 +190,8 @@ def test_the_page_shows_what_is_about_the_stored_outputs_only(monkeypatch, tmp_p
         "",
         "| machine | torch, numpy, scipy | compared |",
         "|---|---|---|",
-        "| two threads | 1, 1, 1 | 1,200 outputs of 1 notebooks, no cells differ |",
-        "| no vectors | 1, 1, 1 | 1,200 outputs of 1 notebooks, 1 cells differ |",
+        "| two threads | 1, 1, 1 | 1,200 outputs of 1 notebook, no cells differ |",
+        "| no vectors | 1, 1, 1 | 1,200 outputs of 1 notebook, 1 cell differs |",
     ]
 
 

@@ -19,6 +19,7 @@ from project import BUILD, ERRORS, LOGS, ROOT, ProjectError, run
 
 # Snakemake's own lock outlives a killed run; ours goes with its process.
 OPTIONS = ["--snakefile", "workflow/Snakefile", "--rerun-incomplete", "--keep-going", "--nolock", "--quiet", "all"]
+LOG = "BOOK_LOG"  # environment variable: the file that takes Snakemake's own errors
 GRACE = 10  # seconds that running jobs have to end by themselves
 
 
@@ -38,18 +39,19 @@ def build(command: str, arguments: list[str]) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
     LOGS.mkdir(parents=True, exist_ok=True)  # raises where nothing can be written, before anything runs
-    errors, log = LOGS / f"{command}.errors", LOGS / "snakemake.log"
-    lock = FileLock(BUILD / f".{command}.lock")
+    errors, log = LOGS / f"{command}.errors", LOGS / f"{command}.log"
+    kind = "make sweep" if command == "sweep" else "make book or make portable"  # those two share notebooks
+    lock = FileLock(BUILD / f".{kind.split()[1]}.lock")
     other = ""
     try:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            print(f"another make {command} runs in this checkout: waiting for it to end", file=sys.stderr)
+            print(f"another {kind} runs in this checkout: waiting for it to end", file=sys.stderr)
             lock.acquire(poll_interval=0.2)
         for old in (errors, log):
             old.unlink(missing_ok=True)
-        status = snakemake(arguments, os.environ | {ERRORS: str(errors)})
+        status = snakemake(arguments, os.environ | {ERRORS: str(errors), LOG: str(log)})
         ended = "failed; its logs are in _build/logs/"
         if log.exists() and (words := log.read_text(encoding="utf-8").split()):
             other = f"error: {' '.join(words)}\n"  # Snakemake's own, such as a missing file
@@ -108,7 +110,7 @@ def child(arguments: list[str]) -> None:
     from snakemake.logging import logger
 
     logging.raiseExceptions = False  # on a full disk
-    log = logging.FileHandler(LOGS / "snakemake.log", mode="w", encoding="utf-8", delay=True)
+    log = logging.FileHandler(os.environ.get(LOG, os.devnull), mode="w", encoding="utf-8", delay=True)
     logger.addFilter(lambda record: record.levelno < logging.ERROR or log.handle(record) or True)
     main(arguments)
 
@@ -125,7 +127,8 @@ def check_jobs(jobs: str) -> None:
 
 
 def check_executor(executor: str) -> None:
-    if executor != "local" and not importlib.util.find_spec(f"snakemake_executor_plugin_{executor.replace('-', '_')}"):
+    module = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
+    if executor != "local" and not (module.isidentifier() and importlib.util.find_spec(module)):
         package = f"snakemake-executor-plugin-{executor}"
         raise ProjectError(f"EXECUTOR={executor}: give local, slurm, or another for which {package} is installed")
 
@@ -141,7 +144,7 @@ def main() -> None:
             check_executor(executor)
             options = [] if executor == "local" else ["--executor", executor]
             build("sweep", ["--jobs", jobs, *options, "--", f"_build/sweep/{profile}/tables/provenance.json"])
-        case ["snakemake", *arguments]:
+        case ["snakemake", *arguments]:  # within a build, or to ask what it would do
             child([*OPTIONS, *arguments])
         case _:
             sys.exit(__doc__)

@@ -40,11 +40,13 @@ class Machine:
     home: Path | None = None  # an environment of its own
 
 
+AVX2 = Machine("256-bit vectors", {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}, without="512|V4")
+_X86 = platform.machine() in ("x86_64", "AMD64")
 MACHINES = {
     "own": Machine("this processor as it is"),
     # On a busy machine threads that wait for each other must not do so at full speed.
     "threads": Machine("two threads", {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}, threads=2),
-    "avx2": Machine("256-bit vectors", {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}, without="512|V4"),
+    **({"avx2": AVX2} if _X86 else {}),
     "plain": Machine("no vectors", {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}, without="."),
     "jitter": Machine("every rounding at random", prelude=JITTER),
     "oldest": Machine("oldest torch, numpy, scipy", home=OLDEST),
@@ -60,7 +62,10 @@ def execute(machine: Machine, name: str, output: Path) -> None:
 
     source = Path("notebooks", f"{name}.py")
     prelude = [f"--IPKernelApp.exec_files={ROOT / machine.prelude}"] if machine.prelude else []
-    executed = normalize(execute(jupytext.read(source), source, sees=sees(machine), arguments=prelude), source)
+    try:
+        executed = normalize(execute(jupytext.read(source), source, sees=sees(machine), arguments=prelude), source)
+    except ProjectError as error:
+        raise ProjectError(f"{machine.about}: {error}") from None
     executed.metadata["versions"] = {package: importlib.metadata.version(package) for package in PACKAGES}
     write(executed, output)
 
@@ -89,7 +94,18 @@ def oldest() -> dict[str, str]:
 
 def install(folder: Path) -> None:
     """Make an environment of the pinned versions, but with the oldest ones that the metadata admits."""
-    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        install_into(folder)
+    except subprocess.CalledProcessError:
+        wanted = ", ".join(f"{name} {version}" for name, version in oldest().items())
+        raise ProjectError(
+            f"the oldest versions ({wanted}) cannot be installed for Python {platform.python_version()}, as pip said: "
+            "use an older Python, or leave out the machine oldest"
+        ) from None
+
+
+def install_into(folder: Path) -> None:
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     old = [f"{name}=={version}" for name, version in oldest().items()]
     pinned = [line for line in lock.splitlines() if "==" in line and line.split("==")[0] not in oldest()]
@@ -138,6 +154,9 @@ def portable(jobs: str, words: list[str]) -> None:
     machines = [name for name in MACHINES if name in words] or list(MACHINES)
     names = [name for name in known if name in words] or known
     targets = [os.path.relpath(result(machine, name), ROOT) for machine in machines for name in names]
+    for name in names:
+        if not (REFERENCES / f"{name}.ipynb").exists():
+            raise ProjectError(f"notebooks/{name}.ipynb does not exist: make book and make accept make it")
     build("portable", ["--jobs", jobs, "--", *targets])
     found = {machine: {name: compare(machine, name) for name in names} for machine in machines}
     for machine, results in found.items():
@@ -151,7 +170,8 @@ def summary(results: dict[str, dict]) -> str:
     """Say in a few words what was compared and what differs."""
     cells = {(name, difference["cell"]) for name, result in results.items() for difference in result["differ"]}
     count = sum(result["outputs"] for result in results.values())
-    return f"{count:,} outputs of {len(results)} notebooks, {len(cells) or 'no'} cells differ"
+    differ = f"{len(cells) or 'no'} cell{'s differ' if len(cells) != 1 else ' differs'}"
+    return f"{count:,} outputs of {len(results)} notebook{'s' * (len(results) != 1)}, {differ}"
 
 
 def publish(found: dict[str, dict]) -> None:
@@ -165,7 +185,9 @@ def publish(found: dict[str, dict]) -> None:
     merged = {machine: old.get(machine, {}) | found.get(machine, {}) for machine in MACHINES}
     table = about | {"machines": {machine: dict(sorted(results.items())) for machine, results in merged.items()}}
     TABLES.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    scratch.replace(path)
     print(f"the table for the book is in {path.relative_to(ROOT)}")
 
 
@@ -178,9 +200,10 @@ def page() -> str:
         for machine, results in table["machines"].items():
             valid = {name: result for name, result in results.items() if result["stored"] == now.get(name)}
             versions = {", ".join(result["versions"][package] for package in PACKAGES) for result in valid.values()}
-            if valid:
+            if valid and machine in MACHINES:
                 lines.append(f"| {MACHINES[machine].about} | {'; '.join(sorted(versions))} | {summary(valid)} |\n")
-        parts.append(f"On {table['processor']}, {table['system']}:\n\n" + "".join(lines))
+        if len(lines) > 1:
+            parts.append(f"On {table['processor']}, {table['system']}:\n\n" + "".join(lines))
     return "\n".join(parts)
 
 

@@ -23,8 +23,8 @@ PICTURE = "fig-depth"
 
 def pending() -> dict[str, str]:
     """Return the notebooks that `make book` would execute, with the reason: the workflow decides what is stale."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--summary", "executed"]
-    result = subprocess.run([*command, "--nolock"], cwd=ROOT, text=True, capture_output=True, check=False)
+    command = [sys.executable, "workflow/build.py", "snakemake", "--summary", "executed"]
+    result = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines() or ["Snakemake failed without a word"]
         last = next((line for line in lines if line.startswith("error: ")), lines[-1])

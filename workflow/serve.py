@@ -18,7 +18,7 @@ def main(port: str) -> None:
         server = ThreadingHTTPServer(("127.0.0.1", int(port)), partial(SimpleHTTPRequestHandler, directory=str(SITE)))
     except OSError as error:
         sys.exit(
-            f"error: PORT={port}: {error.strerror}: give another one, such as PORT={max(1024, int(port)) % 65535 + 1}"
+            f"error: PORT={port}: {error.strerror}: give another one, such as PORT={8001 if port == '8000' else 8000}"
         )
     address = f"http://localhost:{port}/"
     print(f"{address} (Ctrl-C ends it)", flush=True)
