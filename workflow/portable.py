@@ -193,7 +193,8 @@ def publish(found: dict[str, dict]) -> None:
 
 def page() -> str:
     """Return Markdown: the committed tables, as far as they are about the outputs that are stored now."""
-    now, parts = {name: digest(name) for name in notebooks()}, []
+    stored = [name for name in notebooks() if (REFERENCES / f"{name}.ipynb").exists()]  # a new notebook is not yet
+    now, parts = {name: digest(name) for name in stored}, []
     for path in sorted(TABLES.glob("*.json")):
         table = read_json(path)
         lines = ["| machine | torch, numpy, scipy | compared |\n|---|---|---|\n"]
