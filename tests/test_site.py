@@ -24,6 +24,7 @@ if not (SITE / "index.html").exists():
 PAGES = sorted(
     str(path.relative_to(SITE)) for folder in ("book", "notebooks") for path in (SITE / folder).glob("*.html")
 )
+# A reader may have no browser; continuous integration must, and says so in the environment.
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None and not NEEDED, reason="no Chromium on this machine: install Debian's package chromium"
 )
