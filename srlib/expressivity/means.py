@@ -91,6 +91,7 @@ def mean_gain(ensemble: Ensemble) -> Tensor:
             raise ValueError("the law of the singular values must be deterministic, such as spectra.two_level")
         values, counts = first.square().unique(return_counts=True)
         linear = _mean_root(lambda t, v=values, k=counts: -torch.log1p(2 * t * v) @ k.to(v) / 2)
+        # A mean of -1 may come out a bit below it, where log1p is not a number.
         gated = _mean_root(lambda t, m=m: m * _inverse_root(2 * t * gates).mean(-1).clamp(min=-1).log1p())
         steps.append(math.log(s) + linear.log() + gated.log() - _log_mean_norm(n) - _log_mean_norm(m))  # X2 (b)
     return torch.stack(steps).cumsum(0).exp()
