@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 import srlib
 from srlib import check, haar, plotting, rank, spectra
 from srlib.check import glue
-from srlib.data import mnist
+from srlib.experiments.data import mnist
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
 

@@ -22,8 +22,9 @@ from dataclasses import replace
 import torch
 from IPython.display import display
 
-from srlib import Ensemble, arccos, check, data, ntk, plotting, spectra
+from srlib import Ensemble, arccos, check, ntk, plotting, spectra
 from srlib.check import glue
+from srlib.experiments import data
 from srlib.moments.kernel import ntk as kernel_moments
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision

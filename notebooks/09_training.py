@@ -21,19 +21,10 @@ from dataclasses import replace
 import torch
 from IPython.display import display
 
-from srlib import (
-    Ensemble,
-    Network,
-    check,
-    data,
-    moments,
-    ntk,
-    plotting,
-    stable_rank,
-    training,
-)
+from srlib import Ensemble, Network, check, moments, ntk, plotting, stable_rank
 from srlib.check import glue
-from srlib.gradient_flow import GradientFlow, time_factor
+from srlib.experiments import data, training
+from srlib.experiments.gradient_flow import GradientFlow, time_factor
 
 torch.set_default_dtype(torch.float64)  # lazy networks move by a few parts in a million
 

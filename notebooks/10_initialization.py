@@ -43,7 +43,7 @@ from srlib import (
     spectra,
 )
 from srlib.check import glue
-from srlib.training import cross_entropy
+from srlib.experiments.training import cross_entropy
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
 

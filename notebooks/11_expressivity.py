@@ -25,16 +25,15 @@ from srlib import (
     Network,
     arccos,
     check,
-    data,
     feedforward,
     haar,
     plotting,
     sample,
     spectra,
-    training,
 )
-from srlib import expressivity as kinks
 from srlib.check import glue
+from srlib.experiments import data, training
+from srlib.experiments import expressivity as kinks
 from srlib.moments import feature_norm, log_growth
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision

@@ -23,10 +23,11 @@ from IPython.display import display
 from scipy.stats import rankdata
 from torch.nn.functional import avg_pool2d, normalize
 
-from srlib import bounds, check, data, haar, plotting, rank, sample, spectra
+from srlib import check, haar, plotting, rank, sample, spectra
 from srlib.check import glue
+from srlib.experiments import bounds, data
+from srlib.experiments.training import Perceptrons, adam, fit, outputs
 from srlib.init import stable_rank_
-from srlib.training import Perceptrons, adam, fit, outputs
 
 torch.set_default_dtype(
     torch.float64

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from srlib import _validation, haar, spectra
+from srlib.network import Network
 from srlib.spectra import Law
 
-__all__ = ["Ensemble", "Network", "sample"]
+__all__ = ["Ensemble", "sample"]
 
 
 def sample(
@@ -107,25 +108,6 @@ def _tall(m: int, n: int, sigma: Tensor, **options) -> Tensor:
 def _product(A: Tensor, V: Tensor) -> Tensor:
     """Return ``A V^T``, column by column in memory as the Haar factors are."""
     return (V @ A.mT).mT
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    r"""A batch of bias-free networks :math:`f(x) = v \cdot \varphi(W_L \varphi(\cdots \varphi(W_1 x)))`.
-
-    Parameters
-    ----------
-    weights
-        :math:`W_1, \dots, W_L`, each of shape ``(batch, n_l, n_{l-1})``.
-    readout
-        :math:`v`, shape ``(batch, n_L)``.
-    negative_slope
-        Slope :math:`a` of the activation on negative inputs: 0 is ReLU, 1 is linear.
-    """
-
-    weights: tuple[Tensor, ...]
-    readout: Tensor
-    negative_slope: float = 0.0
 
 
 @dataclass(frozen=True, init=False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.ensemble import Network
+from srlib.network import Network
 
 __all__ = ["Activations", "forward", "jacobian"]
 

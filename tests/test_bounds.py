@@ -5,9 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srlib import bounds, check, haar, rank, sample, spectra
-from srlib.bounds.compression import CHUNK
-from srlib.training import Perceptrons, outputs
+from srlib import check, haar, rank, sample, spectra
+from srlib.experiments import bounds
+from srlib.experiments.bounds.compression import CHUNK
+from srlib.experiments.training import Perceptrons, outputs
 
 # Two layers by hand: x = (1, 1) has pre-activations (2, 1) and outputs (3, 1); x = (-1, 1) has (-2, 1), so features
 # (0, 1), and outputs (1, -1). Norms 2 and sqrt 2, stable ranks 5/4 and 2.

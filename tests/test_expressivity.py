@@ -4,8 +4,9 @@ import math
 import pytest
 import torch
 
-from srlib import Ensemble, Network, arccos, check, expressivity, feedforward, haar, spectra, training
-from srlib.expressivity import _networks, breakpoints, circle, lengths, polyline, segment
+from srlib import Ensemble, Network, arccos, check, feedforward, haar, spectra
+from srlib.experiments import expressivity, training
+from srlib.experiments.expressivity import _networks, breakpoints, circle, lengths, polyline, segment
 from srlib.moments import feature_norm
 
 SLOPES = [0.0, 0.2, -0.5]

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srlib import Ensemble, gradient_flow, moments, ntk
-from srlib.gradient_flow import GradientFlow, time_factor
+from srlib import Ensemble, moments, ntk
+from srlib.experiments import gradient_flow
+from srlib.experiments.gradient_flow import GradientFlow, time_factor
 
 F64 = torch.float64
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from srlib import Ensemble, feedforward, training
-from srlib.training import Perceptrons
+from srlib import Ensemble, feedforward
+from srlib.experiments import training
+from srlib.experiments.training import Perceptrons
 
 
 def stack(generator, batch=3, widths=(5, 7, 6, 4), biases=True, slope=0.0, dtype=torch.float64):

@@ -368,19 +368,19 @@ def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_clai
     wrong = source.replace("mean = eta * s**2 * r / n  # F2", f"mean = {factor} * eta * s**2 * r / n")
     assert wrong != source
     (tmp_path / "srlib" / "moments" / "feature.py").write_text(wrong)
-    notebook = (ROOT / "notebooks" / "03_feedforward.py").read_text()
+    notebook = (ROOT / "notebooks" / "04_feedforward.py").read_text()
     exact, heading, _ = notebook.partition("# %% [markdown]\n# ## Dense networks (F2, F3)\n")
     assert heading
-    (tmp_path / "notebooks" / "03_feedforward.py").write_text(exact)
+    (tmp_path / "notebooks" / "04_feedforward.py").write_text(exact)
     shutil.copy(ROOT / "book" / "feedforward.md", tmp_path / "book" / "index.md")
-    checkout.list("03_feedforward")
+    checkout.list("04_feedforward")
     for name in ("01_first", "02_second"):
         (tmp_path / "notebooks" / f"{name}.py").unlink()
 
     process = checkout.start("_build/claims.verified", env=os.environ | {"PYTHONPATH": str(tmp_path)})
     _, message = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert re.search(r"claim F2\.[a-z0-9-]+ failed \(notebooks/03_feedforward", message), message
+    assert re.search(r"claim F2\.[a-z0-9-]+ failed \(notebooks/04_feedforward", message), message
 
 
 def test_addresses_come_from_the_publishing_workflow_only(checkout):

@@ -170,7 +170,7 @@ def train(cell: Cell, size: Profile) -> dict:
     """Tune the learning rate on seeds of its own, then train the seeds that count at the best one."""
     import torch
 
-    from srlib import data, training
+    from srlib.experiments import data, training
 
     torch.set_flush_denormal(True)  # vanishing networks would otherwise be slow
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from srlib import _validation
-from srlib.bounds import _networks
-from srlib.bounds._networks import Networks
+from srlib.experiments.bounds import _networks
+from srlib.experiments.bounds._networks import Networks
 
 __all__ = ["NormBound", "margins", "norm_bound"]
 
@@ -20,8 +20,8 @@ def margins(networks: Networks, x: Tensor, labels: Tensor) -> Tensor:
     Parameters
     ----------
     networks
-        Bias-free networks: :class:`~srlib.training.Perceptrons`, or a sequence of matrices ``(..., n_l, n_{l-1})`` of
-        ReLU networks, the readout last.
+        Bias-free networks: :class:`~srlib.experiments.training.Perceptrons`, or a sequence of matrices
+        ``(..., n_l, n_{l-1})`` of ReLU networks, the readout last.
     x
         Inputs, shape ``(N, n_0)``, of the weights' dtype.
     labels

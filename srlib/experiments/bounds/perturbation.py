@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.bounds import _networks
-from srlib.bounds._networks import Networks
+from srlib.experiments.bounds import _networks
+from srlib.experiments.bounds._networks import Networks
 
 __all__ = ["Perturbation", "perturbation"]
 

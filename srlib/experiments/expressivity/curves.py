@@ -97,7 +97,7 @@ def segment(a: Tensor, b: Tensor) -> Curve:
     Examples
     --------
     >>> from srlib import Network
-    >>> from srlib.expressivity import breakpoints
+    >>> from srlib.experiments.expressivity import breakpoints
     >>> V = Network((torch.tensor([[[1.0], [-1.0]]]),), torch.ones(1, 2))  # |x|
     >>> found = breakpoints(V, segment(torch.tensor([-1.0]), torch.tensor([3.0])))
     >>> found.pieces, found.layers[0].parameter  # both neurons switch at x = 0
@@ -179,7 +179,7 @@ def circle(e1: Tensor, e2: Tensor) -> Curve:
     Examples
     --------
     >>> from srlib import Ensemble
-    >>> from srlib.expressivity import breakpoints
+    >>> from srlib.experiments.expressivity import breakpoints
     >>> e = torch.eye(5)
     >>> network = Ensemble((5, 8), 2).sample(3, generator=torch.Generator().manual_seed(0))
     >>> breakpoints(network, circle(e[0], e[1])).counts.flatten()  # each of 8 neurons has two zeros

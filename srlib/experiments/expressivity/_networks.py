@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from srlib import _validation
-from srlib.ensemble import Network
-from srlib.expressivity.curves import Curve, finite
-from srlib.training import Perceptrons
+from srlib.experiments.expressivity.curves import Curve, finite
+from srlib.experiments.training import Perceptrons
+from srlib.network import Network
 
 #: Weights ``(batch, n_l, n_{l-1})`` and biases ``(batch, n_l)`` of the hidden layers, float64.
 Layers = list[tuple[Tensor, Tensor | None]]

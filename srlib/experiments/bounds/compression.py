@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.bounds import _networks
-from srlib.bounds._networks import Networks
-from srlib.training import Perceptrons
+from srlib.experiments.bounds import _networks
+from srlib.experiments.bounds._networks import Networks
+from srlib.experiments.training import Perceptrons
 
 __all__ = ["CompressedSize", "compressed_size", "random_projection", "truncate"]
 

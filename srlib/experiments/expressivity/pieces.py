@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from srlib.expressivity._networks import Layers
-from srlib.expressivity.curves import Curve, evaluate, vanishes
+from srlib.experiments.expressivity._networks import Layers
+from srlib.experiments.expressivity.curves import Curve, evaluate, vanishes
 
 __all__ = ["Pieces", "Switches", "propagate"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.training import Perceptrons
+from srlib.experiments.training import Perceptrons
 
 #: Bias-free networks: perceptrons, or the matrices of one ReLU network or of a batch of them, readout last.
 Networks = Perceptrons | Sequence[Tensor]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from srlib.ensemble import Network
-from srlib.expressivity._networks import chunks, layers
-from srlib.expressivity.curves import Curve
-from srlib.expressivity.pieces import SAME, Switches, begins, in_order, propagate
-from srlib.training import Perceptrons
+from srlib.experiments.expressivity._networks import chunks, layers
+from srlib.experiments.expressivity.curves import Curve
+from srlib.experiments.expressivity.pieces import SAME, Switches, begins, in_order, propagate
+from srlib.experiments.training import Perceptrons
+from srlib.network import Network
 
 __all__ = ["Breakpoints", "breakpoints"]
 
@@ -81,7 +81,7 @@ def breakpoints(networks: Network | Perceptrons, curve: Curve) -> Breakpoints:
     Examples
     --------
     >>> from srlib import Ensemble
-    >>> from srlib.expressivity import circle
+    >>> from srlib.experiments.expressivity import circle
     >>> network = Ensemble((5, 16, 16, 16), 4).sample(200, generator=torch.Generator().manual_seed(0))
     >>> e = torch.eye(5)
     >>> found = breakpoints(network, circle(e[0], e[1]))

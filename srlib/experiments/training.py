@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.ensemble import Network
+from srlib.network import Network
 
 __all__ = ["Perceptrons", "Training", "adam", "cross_entropy", "fit", "outputs", "perceptrons", "sgd", "squared"]
 
