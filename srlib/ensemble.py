@@ -265,7 +265,7 @@ class Ensemble:
         layers = zip(self.shapes, self.stable_ranks, self.spectral_norms, strict=True)
         weights = tuple(sample(shape, r, spectral_norm=s, law=self.law, **options) for shape, r, s in layers)
         readout = self.readout_norm * haar.orthogonal(self.widths[-1], 1, **options).squeeze(-1)
-        return Network(weights, readout, self.negative_slope)
+        return Network(weights, readout, negative_slope=self.negative_slope)
 
 
 def _per_layer(value: float | Sequence[float], depth: int, name: str) -> tuple[float, ...]:

@@ -1,12 +1,13 @@
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from srlib import Ensemble, Network, arccos, check, feedforward, haar, spectra
-from srlib.experiments import expressivity, training
-from srlib.experiments.expressivity import _networks, breakpoints, circle, lengths, polyline, segment
+from srlib.experiments import expressivity
+from srlib.experiments.expressivity import breakpoints, circle, lengths, pieces, polyline, segment
 from srlib.moments import feature_norm
 
 SLOPES = [0.0, 0.2, -0.5]
@@ -20,7 +21,7 @@ def generator(seed=0):
 def network(*weights, slope=0.0):
     """One network from nested lists."""
     W = tuple(torch.tensor([w], dtype=F64) for w in weights)
-    return Network(W, torch.ones(1, W[-1].shape[1], dtype=F64), slope)
+    return Network(W, torch.ones(1, W[-1].shape[1], dtype=F64), negative_slope=slope)
 
 
 def drawn(slope=0.0, *, batch=4, widths=(5, 7, 6, 8), ranks=3.0, **options):
@@ -28,19 +29,18 @@ def drawn(slope=0.0, *, batch=4, widths=(5, 7, 6, 8), ranks=3.0, **options):
 
 
 def with_biases(slope=0.0, *, batch=4, seed=3):
-    net = training.perceptrons(drawn(slope, batch=batch))
+    net = drawn(slope, batch=batch)
     g = generator(seed)
-    biases = tuple(0.3 * torch.randn(W.shape[:2], generator=g, dtype=F64) for W in net.weights)
-    return net._replace(biases=biases)
+    sizes = [*(W.shape[:2] for W in net.weights), (batch,)]
+    return replace(net, biases=[0.3 * torch.randn(size, generator=g, dtype=F64) for size in sizes])
 
 
 def gates(net, x):
     """Whether each hidden neuron of each network is open, by a plain forward pass: one (batch, N, n_l) a layer."""
-    weights = net.weights if isinstance(net, Network) else net.weights[:-1]
-    h, found = x.expand(len(weights[0]), *x.shape), []
-    for l, W in enumerate(weights):
+    h, found = x.expand(net.batch, *x.shape), []
+    for l, W in enumerate(net.weights):
         a = h @ W.mT
-        if getattr(net, "biases", None) is not None:
+        if net.biases is not None:
             a = a + net.biases[l].unsqueeze(1)
         found.append(a > 0)
         h = torch.where(a > 0, a, net.negative_slope * a)
@@ -51,8 +51,7 @@ def on_a_grid(net, curve, points=40_001):
     """The naive twin: gate changes from point to point of a fine grid, (batch, L), and where they are."""
     t = torch.linspace(curve.knots[0], curve.knots[-1], points, dtype=F64)
     changes = [(g[:, 1:] != g[:, :-1]).nonzero() for g in gates(net, curve.at(t))]
-    batch = len(net.weights[0])
-    counts = torch.stack([torch.bincount(c[:, 0], minlength=batch) for c in changes], 1)
+    counts = torch.stack([torch.bincount(c[:, 0], minlength=net.batch) for c in changes], 1)
     return counts, [(c[:, 0], t[c[:, 1]], t[c[:, 1] + 1], c[:, 2]) for c in changes]
 
 
@@ -160,7 +159,7 @@ def test_order_of_the_switches():
 def test_chunks_change_nothing(monkeypatch):
     net, curve = drawn(batch=7), curves()["circle"]
     whole, long = breakpoints(net, curve), lengths(net, curve)
-    monkeypatch.setattr(_networks, "_CHUNK", 1)
+    monkeypatch.setattr(pieces, "_CHUNK", 1)
     parts, long_parts = breakpoints(net, curve), lengths(net, curve)
     assert torch.equal(whole.pieces, parts.pieces)
     for one, other in zip((*sum(whole.layers, ()), *long), (*sum(parts.layers, ()), *long_parts), strict=True):
@@ -190,7 +189,7 @@ def test_a_sawtooth():
     fold = [[2.0, -4.0], [2.0, -4.0]]  # with biases: x -> 2 relu(x) - 4 relu(x - 1/2), the tent map
     W = [torch.tensor([w], dtype=F64) for w in ([[1.0], [1.0]], fold, fold, fold, [[1.0, 1.0]])]
     shift = torch.tensor([[0.0, -0.5]], dtype=F64)
-    net = training.Perceptrons(tuple(W), (shift, shift, shift, shift, torch.zeros(1, 1, dtype=F64)))
+    net = Network(W[:-1], W[-1], (shift, shift, shift, shift, torch.zeros(1, 1, dtype=F64)))
     found = breakpoints(net, line(-0.5, 1.5))
     inside = [s.parameter * 2 - 0.5 for s in found.layers]
     assert [t[(t > 1e-9) & (t < 1 - 1e-9)].tolist() for t in inside] == [
@@ -221,9 +220,9 @@ def test_touching_zero_at_a_border_and_crossing_it_there():
 
 
 def test_a_tangent_circle_does_not_switch():
-    W, v = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]], dtype=F64), torch.ones(1, 1, 2, dtype=F64)
+    W, v = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]], dtype=F64), torch.ones(1, 2, dtype=F64)
     for bias, counts in ((-1.0, 0), (1.0, 0), (0.5, 4), (-0.999999, 4), (2.0, 0)):
-        net = training.Perceptrons((W, v), (torch.full((1, 2), bias, dtype=F64), torch.zeros(1, 1, dtype=F64)))
+        net = Network((W,), v, (torch.full((1, 2), bias, dtype=F64), torch.zeros(1, dtype=F64)))
         found = breakpoints(net, circle(*torch.eye(2)))
         assert found.counts.item() == counts
         assert found.pieces.item() == max(counts, 1)
@@ -259,9 +258,9 @@ def test_a_plateau_at_zero_stays_closed():
     w = torch.rand(batch, 1, generator=g, dtype=F64) + 0.5
     b = torch.rand(batch, 2, generator=g, dtype=F64) - torch.tensor([0.0, 1.0])
     second = torch.tensor([[1.0, -1.0]], dtype=F64).expand(batch, 1, 2) * w.unsqueeze(-1)
-    weights = (w.unsqueeze(-1).expand(batch, 2, 1), second, torch.ones(batch, 1, 1, dtype=F64))
-    biases = (b, w * (b[:, 1:] - b[:, :1]), torch.zeros(batch, 1, dtype=F64))
-    found = breakpoints(training.Perceptrons(weights, biases), line(-4.0, 4.0))
+    weights = w.unsqueeze(-1).expand(batch, 2, 1), second
+    biases = (b, w * (b[:, 1:] - b[:, :1]), torch.zeros(batch, dtype=F64))
+    found = breakpoints(Network(weights, torch.ones(batch, 1, dtype=F64), biases), line(-4.0, 4.0))
     assert (found.counts == torch.tensor([2, 0])).all()
     assert (found.pieces == 3).all()
 
@@ -288,7 +287,7 @@ def test_a_closed_curve_may_start_anywhere():
 @pytest.mark.parametrize("name", ["polygon", "circle"])
 def test_scale_moves_no_kink(scale, name):
     net, curve = drawn(0.2), curves()[name]
-    other = Network(tuple(scale * W for W in net.weights), net.readout, 0.2)
+    other = replace(net, weights=[scale * W for W in net.weights])
     one, two = breakpoints(net, curve), breakpoints(other, curve)
     assert torch.equal(one.counts, two.counts)
     assert torch.equal(one.crossings, two.crossings)
@@ -300,16 +299,14 @@ def test_scale_moves_no_kink(scale, name):
     torch.testing.assert_close(lengths(other, curve).spherical, lengths(net, curve).spherical, **factors)
 
 
-def test_networks_of_both_kinds_and_single_precision():
+def test_biases_of_zero_and_single_precision():
     net, curve = drawn(), curves()["circle"]
-    assert torch.equal(breakpoints(training.perceptrons(net), curve).counts, breakpoints(net, curve).counts)
-    zero = training.perceptrons(net)._replace(
-        biases=tuple(torch.zeros(W.shape[:2], dtype=F64) for W in (*net.weights, net.readout.unsqueeze(1)))
-    )
+    zero = with_biases()
+    zero = replace(zero, biases=[0 * b for b in zero.biases])
     for name, other in curves().items():
         assert torch.equal(breakpoints(zero, other).counts, breakpoints(net, other).counts), name
-    single = Network(tuple(W.float() for W in net.weights), net.readout.float())
-    double = Network(tuple(W.double() for W in single.weights), single.readout.double())
+    single = net.to(dtype=torch.float32)
+    double = single.to(dtype=torch.float64)
     assert torch.equal(breakpoints(single, curve).layers[2].parameter, breakpoints(double, curve).layers[2].parameter)
 
 
@@ -348,7 +345,8 @@ def test_lengths_against_a_fine_grid(name, slope):
 
 def test_known_lengths():
     e = torch.eye(3, dtype=F64)
-    orthogonal = Network((haar.orthogonal(3, batch=1, generator=generator(), dtype=F64),), torch.ones(1, 3), 1.0)
+    turned = haar.orthogonal(3, batch=1, generator=generator(), dtype=F64)
+    orthogonal = Network((turned,), turned[:, 0], negative_slope=1.0)
     assert [v.tolist() for v in lengths(orthogonal, circle(e[0], e[1]))] == [[[pytest.approx(2 * math.pi)] * 2]] * 2
     flat = network([[1.0, 0.0, 0.0], [0.0, 1e-9, 0.0]], slope=1.0)  # nearly a segment, there and back
     found = lengths(flat, circle(e[0], e[1]))
@@ -376,7 +374,7 @@ def test_a_jump_of_the_direction_at_the_origin_does_not_count(slope):
 def test_lengths_with_biases_on_segments():
     net, curve = with_biases(), curves()["polyline"]
     h = curve.at(torch.linspace(0, 3, 60_001, dtype=F64)).expand(4, -1, -1)
-    for W, b in zip(net.weights[:-1], net.biases, strict=False):
+    for W, b in zip(net.weights, net.biases, strict=False):
         h = (h @ W.mT + b.unsqueeze(1)).relu()
     torch.testing.assert_close(
         lengths(net, curve).euclidean[:, -1], h.diff(dim=1).norm(dim=-1).sum(1), rtol=1e-4, atol=0
@@ -473,15 +471,14 @@ def test_points_of_the_curves():
         (ValueError, "linearly independent", lambda: circle(torch.ones(2), torch.zeros(2))),
         (ValueError, "one shape (n_0,), got (2,) and (3,)", lambda: circle(torch.ones(2), torch.ones(3))),
         (TypeError, "curve must be made by", lambda: breakpoints(drawn(), torch.eye(5))),
-        (TypeError, "networks must be an srlib.Network or Perceptrons, got list", lambda: breakpoints([], line())),
-        (ValueError, "weights[0] must have shape (batch, n_l, 1)", lambda: breakpoints(drawn(), line())),
+        (TypeError, "network must be an srlib.Network, got list", lambda: breakpoints([], line())),
+        (ValueError, "inputs of the curve's length 1, got 5", lambda: breakpoints(drawn(), line())),
         (
             ValueError,
             "at least one hidden layer",
-            lambda: breakpoints(training.Perceptrons((torch.ones(1, 1, 1),)), line()),
+            lambda: breakpoints(Network((), torch.ones(1, 1)), line()),
         ),
-        (ValueError, "finite entries", lambda: breakpoints(network([[math.inf]]), line())),
-        (ValueError, "m, n >= 1", lambda: breakpoints(Network((torch.ones(1, 0, 1),), torch.ones(1, 0)), line())),
+        (ValueError, "finite weights", lambda: breakpoints(network([[math.inf]]), line())),
         (ValueError, "must stay below 1e154", lambda: breakpoints(network([[1e200], [1e200]], [[1.0, 1.0]]), line())),
         (ValueError, "must lie in [0, 1], got 1.5", lambda: line().at(torch.tensor([0.5, 1.5]))),
         (ValueError, "must lie in [0, 3], got nan", lambda: curves()["polyline"].at(torch.tensor([math.nan]))),
@@ -497,14 +494,6 @@ def test_points_of_the_curves():
 )
 def test_bad_input(rejects, error, message, call):
     rejects(error, message, lambda _: call())
-
-
-def test_biases_must_fit(rejects):
-    net = with_biases()
-    short = net._replace(biases=(net.biases[0][:, :2], *net.biases[1:]))
-    rejects(ValueError, "biases[0] must have shape (4, 7), got (4, 2)", lambda _: breakpoints(short, line(n=5)))
-    few = net._replace(biases=net.biases[:-1])
-    rejects(ValueError, "biases must be given for all 4 layers, got 3", lambda _: breakpoints(few, line(n=5)))
 
 
 def test_inputs_are_left_alone():

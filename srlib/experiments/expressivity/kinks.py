@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from srlib.experiments.expressivity._networks import chunks, layers
 from srlib.experiments.expressivity.curves import Curve
-from srlib.experiments.expressivity.pieces import SAME, Switches, begins, in_order, propagate
-from srlib.experiments.training import Perceptrons
+from srlib.experiments.expressivity.pieces import SAME, Switches, begins, checked, chunks, follow, in_order
 from srlib.network import Network
 
 __all__ = ["Breakpoints", "breakpoints"]
@@ -43,7 +41,7 @@ class Breakpoints:
         return torch.stack([torch.bincount(of, minlength=len(self.pieces)) for of in networks], 1)
 
 
-def breakpoints(networks: Network | Perceptrons, curve: Curve) -> Breakpoints:
+def breakpoints(network: Network, curve: Curve) -> Breakpoints:
     r"""Find all points of a curve at which a neuron switches, layer by layer and without a grid.
 
     On a piece of the curve on which no neuron of the layers before changes its gate, the pre-activations are
@@ -56,7 +54,7 @@ def breakpoints(networks: Network | Perceptrons, curve: Curve) -> Breakpoints:
 
     Parameters
     ----------
-    networks
+    network
         A batch of networks of any slope, from the random model or trained, with or without biases. Computed in
         float64.
     curve
@@ -70,7 +68,7 @@ def breakpoints(networks: Network | Perceptrons, curve: Curve) -> Breakpoints:
     Raises
     ------
     TypeError
-        If ``networks`` or ``curve`` are of another type, or weights not floating.
+        If ``network`` or ``curve`` is of another type.
     ValueError
         If widths do not fit, or weights are not finite.
 
@@ -88,13 +86,13 @@ def breakpoints(networks: Network | Perceptrons, curve: Curve) -> Breakpoints:
     >>> found.counts.double().mean(0)  # close to 2 n_l = 32 in every layer (X1)
     tensor([32.0000, 31.9000, 32.1000], dtype=torch.float64)
     """
-    hidden, slope = layers(networks, curve)
+    network = checked(network, curve)
     parts = []
-    for first, chunk in chunks(hidden, curve):
-        _, *switches = (s for _, s in propagate(chunk, slope, curve))
+    for first, chunk in chunks(network, curve):
+        _, *switches = (s for _, s in follow(chunk, curve))
         parts.append([s._replace(network=s.network + first) for s in switches])
     found = tuple(Switches(*map(torch.cat, zip(*layer, strict=True))) for layer in zip(*parts, strict=True))
-    return Breakpoints(found, _count_pieces(found, len(hidden[0][0]), curve))
+    return Breakpoints(found, _count_pieces(found, network.batch, curve))
 
 
 def _count_pieces(layers: tuple[Switches, ...], batch: int, curve: Curve) -> Tensor:
