@@ -147,6 +147,37 @@ class Network:
             biases = tuple(b.unsqueeze(0) for b in given)
         return cls(tuple(weights), readout, biases, slopes[0] if slopes else 0.0)
 
+    @classmethod
+    def cat(cls, networks: Iterable[Network]) -> Network:
+        """Join batches of networks of one kind into one batch.
+
+        Parameters
+        ----------
+        networks
+            At least one, of the same widths, outputs and slope, all with biases or all without.
+
+        Returns
+        -------
+        Network
+            All of them, in this order.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or they differ in kind.
+
+        Examples
+        --------
+        >>> one = Network((torch.ones(5, 8, 3),), torch.ones(5, 8))
+        >>> Network.cat([one, one[:2]]).batch
+        7
+        """
+        networks = list(networks)
+        kinds = {(*(p.shape[1:] for p in net.parameters), net.depth, net.negative_slope) for net in networks}
+        if len(kinds) != 1:
+            raise ValueError(f"networks must be at least one, and all of one kind, got {networks}")
+        return networks[0].with_parameters(map(torch.cat, zip(*(net.parameters for net in networks), strict=True)))
+
     @property
     def batch(self) -> int:
         """Number of networks."""

@@ -64,6 +64,14 @@ def test_slices_of_the_batch():
         net[3]
 
 
+def test_batches_are_joined(rejects):
+    net = network()
+    assert all(map(torch.equal, Network.cat([net[:1], net[1:]]).parameters, net.parameters))
+    rejects(ValueError, "at least one, and all of one kind, got []", lambda _: Network.cat([]))
+    for other in (network(slope=0.0), network(biases=False), network(outputs=1), network(outputs=None)):
+        rejects(ValueError, "all of one kind, got [Network(batch=3", lambda _, other=other: Network.cat([net, other]))
+
+
 def test_moves_and_histories():
     net = network()
     assert net.to() is net

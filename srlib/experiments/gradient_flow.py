@@ -225,7 +225,7 @@ class GradientFlow(_LeastSquares):
 class GradientDescent(_LeastSquares):
     r"""Least squares by full-batch gradient descent with a constant kernel (N4).
 
-    .. math:: r_{k + 1} = (I - \eta\Theta) r_k , \qquad r_k = \sum_i (1 - \eta\lambda_i)^k \langle v_i, r_0 \rangle v_i .
+    .. math:: r_{k + 1} = (I - \eta\Theta) r_k , \quad r_k = \sum_i (1 - \eta\lambda_i)^k \langle v_i, r_0 \rangle v_i .
 
     Parameters
     ----------
