@@ -80,10 +80,7 @@ def seen(network, curve, times):
     """Changes of gates from point to point, counted by forward passes: (networks, layers)."""
     rows = []
     for b, t in enumerate(times):
-        one = Network(
-            tuple(W[b : b + 1] for W in network.weights), network.readout[b : b + 1]
-        )
-        gates = feedforward.forward(one, curve.at(t)).gates
+        gates = feedforward.forward(network[b], curve.at(t)).gates
         rows.append(torch.stack([(g[0].diff(dim=0) != 0).sum() for g in gates]))
     return torch.stack(rows)
 
@@ -206,7 +203,7 @@ flips = torch.cartesian_prod(*[torch.tensor([1.0, -1.0])] * 8)
 frame = torch.randn(8, 2, generator=generator(10))
 flipped = flips.unsqueeze(-1) * frame
 values = [
-    kinks.lengths(Network((flipped,), flips, a), kinks.circle(*torch.eye(2)))
+    kinks.lengths(Network((flipped,), flips, negative_slope=a), kinks.circle(*torch.eye(2)))
     .spherical[:, 1]
     .mean()
     for a in (0.0, 0.2, -0.5)
@@ -614,11 +611,10 @@ def start(r, generator):
     ensemble = Ensemble((784, hidden, hidden, hidden), r).preserving()
     network = ensemble.sample(seeds_training, generator=generator)
     readout = sample((10, hidden), 10.0, batch=seeds_training, generator=generator)
-    return (*network.weights, readout)
+    return Network(network.weights, readout)
 
 
-stacks = [start(r, generator(100 + i)) for i, r in enumerate(ranks)]
-initial = training.Perceptrons(tuple(torch.cat(W) for W in zip(*stacks, strict=True)))
+initial = Network.cat(start(r, generator(100 + i)) for i, r in enumerate(ranks))
 x = images * math.sqrt(784) / 4
 fitted = training.fit(
     initial,
@@ -630,16 +626,12 @@ fitted = training.fit(
     batch_size=50,
     seeds=list(range(seeds_training)) * len(ranks),
 )
-trained = fitted.networks
-hits = (training.outputs(trained, x).argmax(-1) == labels).double().mean(1)
+trained = fitted.network
+hits = (feedforward.forward(trained, x).output.argmax(-1) == labels).double().mean(1)
 before, after = (kinks.breakpoints(p, tour) for p in (initial, trained))
 pieces = [b.pieces.double().reshape(len(ranks), -1) for b in (before, after)]
 ratio = pieces[1] / pieces[0]
-along = (
-    kinks.lengths(initial._replace(weights=initial.weights[:2]), tour)
-    .spherical[0, 0]
-    .item()
-)
+along = kinks.lengths(initial[:1], tour).spherical[0, 0].item()
 expected = (
     kinks.mean_switches(Ensemble((784, hidden, hidden, hidden), 2.0), along).sum().item()
     + 1
@@ -721,8 +713,7 @@ def colours(gates, generator):
 regions = {}
 for i, r in ((0, 1.5), (2, 8.0), (5, 64.0)):
     for name, p in (("start", initial), ("trained", trained)):
-        one = [W[i * seeds_training : i * seeds_training + 1] for W in p.weights]
-        network = Network(tuple(one[:-1]), one[-1][:, 0])
+        network = p[i * seeds_training]
         gates = torch.cat(feedforward.forward(network, points_).gates, -1)[0]
         regions[r, name] = (
             colours(gates, generator(110)),

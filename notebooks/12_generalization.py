@@ -23,10 +23,10 @@ from IPython.display import display
 from scipy.stats import rankdata
 from torch.nn.functional import avg_pool2d, normalize
 
-from srlib import check, haar, plotting, rank, sample, spectra
+from srlib import Network, check, feedforward, haar, plotting, rank, sample, spectra
 from srlib.check import glue
 from srlib.experiments import bounds, data
-from srlib.experiments.training import Perceptrons, adam, fit, outputs
+from srlib.experiments.training import adam, fit
 from srlib.init import stable_rank_
 
 torch.set_default_dtype(
@@ -53,12 +53,21 @@ def generator(offset):
     return torch.Generator().manual_seed(seed + 10_000 * offset)
 
 
+def network(*matrices):
+    """Bias-free networks, the readout last."""
+    return Network(matrices[:-1], matrices[-1])
+
+
+def outputs(networks, x):
+    return feedforward.forward(networks, x).output
+
+
 def layers(widths, ranks, norms, count, offset, law=spectra.uniform_sphere):
     """Layers of the random model, the readout drawn as a layer too."""
     g, shapes = generator(offset), zip(widths[1:], widths[:-1], strict=True)
     options = {"law": law, "batch": count, "generator": g}
     drawn = zip(shapes, ranks, norms, strict=True)
-    return Perceptrons(tuple(sample(k, r, spectral_norm=s, **options) for k, r, s in drawn))
+    return network(*(sample(k, r, spectral_norm=s, **options) for k, r, s in drawn))
 
 
 # %% [markdown]
@@ -74,11 +83,11 @@ networks = layers(widths, ranks, norms, draws, 0)
 x = torch.randn(40, 9, generator=generator(1))
 labels = torch.randint(5, (40,), generator=generator(1))
 bound = bounds.norm_bound(networks, x, labels, margin=0.5)
-F = torch.stack([W.norm(dim=(1, 2)) for W in networks.weights], 1)
-s = torch.stack([torch.linalg.matrix_norm(W, 2) for W in networks.weights], 1)
+F = torch.stack([W.norm(dim=(1, 2)) for W in networks.matrices], 1)
+s = torch.stack([torch.linalg.matrix_norm(W, 2) for W in networks.matrices], 1)
 factor = d**2 * h * math.log(d * h) * x.norm(dim=1).max() ** 2 / 0.5**2
 published = factor * s.square().prod(1) * (F / s).square().sum(1)
-p = torch.stack([rank.participation_rank(W) for W in networks.weights], 1)
+p = torch.stack([rank.participation_rank(W) for W in networks.matrices], 1)
 display(
     check.exact(
         "G1.capacity",
@@ -96,9 +105,7 @@ display(
 )
 
 # %%
-scaled = Perceptrons(
-    tuple(c * W for c, W in zip((0.1, 7.0, 3.0), networks.weights, strict=True))
-)
+scaled = network(*(c * W for c, W in zip((0.1, 7.0, 3.0), networks.matrices, strict=True)))
 bounded = [bounds.norm_bound, bounds.compression_bound]
 value = [make(networks, x, labels, margin=0.5).value for make in bounded]
 moved = [make(scaled, x, labels, margin=0.5 * 2.1).value for make in bounded]
@@ -153,11 +160,11 @@ aligned = torch.zeros(1, 4, 4)
 aligned[0, 0, 0] = 1
 readout = torch.zeros(1, 2, 4)
 readout[0, :, 0] = torch.tensor([1.0, -1.0])
-tight = Perceptrons((2 * aligned, 3 * aligned, readout))
+tight = network(2 * aligned, 3 * aligned, readout)
 e1, zero = torch.eye(4)[:1], torch.zeros(1, dtype=torch.int64)
 floors, reached = [], []
 for net, inputs, y in ((networks, x, labels), (tight, e1, zero)):
-    every = [torch.full_like(y, label) for label in range(net.weights[-1].shape[1])]
+    every = [torch.full_like(y, label) for label in range(net.readout.shape[1])]
     largest = torch.stack([bounds.margins(net, inputs, y) for y in every]).amax((0, 2))
     found = bounds.norm_bound(net, inputs, y, margin=largest)
     reached.append(found.amplification * found.stable_ranks.sum(1))
@@ -207,9 +214,9 @@ for i, r in enumerate((2.5, 5.0, 9.5)):
     net = layers(
         (12, 16, 10), (9.5, r), (1.0, 1.0), networks_mean, 4 + i, spectra.two_level
     )
-    h1 = (torch.cat([basis, -basis]) @ net.weights[0].mT).clamp(min=0)
+    h1 = (torch.cat([basis, -basis]) @ net.matrices[0].mT).clamp(min=0)
     alive = h1.square().sum(2) > 0
-    cushion = (h1 @ net.weights[1].mT).square().sum(2) / (r * h1.square().sum(2))
+    cushion = (h1 @ net.matrices[1].mT).square().sum(2) / (r * h1.square().sum(2))
     squares.append((alive * cushion.nan_to_num()).sum(1) / alive.sum(1))
     alternatives.append(1 / r)
 display(
@@ -237,11 +244,11 @@ def change(networks, others, x):
 
 nets = layers((9, 14, 11, 5), (3.5, 6.2, 2.8), (1.3, 0.6, 2.4), draws, 8)
 sphere = normalize(torch.randn(50, 9, generator=generator(9)))
-moves = layers((9, 14, 11, 5), (4, 4, 4), (0.2, 0.1, 0.5), draws, 10).weights
-others = Perceptrons(tuple(W + U for W, U in zip(nets.weights, moves, strict=True)))
-chain = Perceptrons((aligned,) * 64)
-longer = Perceptrons(((1 + 1 / 64) * aligned,) * 64)
-few = Perceptrons((aligned,) * 3), Perceptrons((1.5 * aligned,) * 3)
+moves = layers((9, 14, 11, 5), (4, 4, 4), (0.2, 0.1, 0.5), draws, 10).matrices
+others = network(*(W + U for W, U in zip(nets.matrices, moves, strict=True)))
+chain = network(*[aligned] * 64)
+longer = network(*[(1 + 1 / 64) * aligned] * 64)
+few = network(*[aligned] * 3), network(*[1.5 * aligned] * 3)
 cases = [(nets, others, sphere), (chain, longer, e1), (*few, e1)]
 found = [bounds.perturbation(a, b, radius=1.0) for a, b, _ in cases]
 measured = torch.cat([change(*case) for case in cases])
@@ -280,7 +287,7 @@ display(
 # %%
 def left_out(networks, j):
     """Lipschitz constant, and the relative singular value of every layer that follows the j kept ones."""
-    sigma = [torch.linalg.svdvals(W) for W in networks.weights]
+    sigma = [torch.linalg.svdvals(W) for W in networks.matrices]
     following = [t[:, j : j + 1].sum(1) / t[:, 0] for t in sigma]  # 0 if none follows
     return torch.stack([t[:, 0] for t in sigma], 1).prod(1), torch.stack(following, 1)
 
@@ -288,14 +295,14 @@ def left_out(networks, j):
 flat = torch.eye(4)[None]
 third = torch.eye(4)[2:3]
 stepped = torch.diag(torch.tensor([1, 1, 1, 0.3]))[None]
-alone = Perceptrons((flat, stepped, flat))
-kept_two = Perceptrons((flat, stepped * torch.tensor([1, 1, 0, 0]), flat))
+alone = network(flat, stepped, flat)
+kept_two = network(flat, stepped * torch.tensor([1, 1, 0, 0]), flat)
 sharp = change(alone, kept_two, third)
 measured, bound, beyond, s2, half = [sharp], [torch.ones(1)], [0.3 * torch.ones(1)], [], []
 r = rank.stable_rank(stepped)
 s2.append(((r - 1) / 2).sqrt().clamp(max=1))
 half.append(((r / 2 - 1) / 2).sqrt())
-stable = torch.stack([rank.stable_rank(W) for W in nets.weights], 1)
+stable = torch.stack([rank.stable_rank(W) for W in nets.matrices], 1)
 for j in range(1, 8):
     measured.append(change(nets, bounds.truncate(nets, j), sphere))
     scale, following = left_out(nets, j)
@@ -329,7 +336,7 @@ display(
 
 # %%
 rotation = torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2)
-classes = Perceptrons((rotation[None] @ torch.diag(torch.tensor([2.0, 1.0])),))
+classes = network(rotation[None] @ torch.diag(torch.tensor([2.0, 1.0])))
 second = torch.eye(2)[1:2]
 moved, allowed = [], []
 y = torch.randint(5, (50,), generator=generator(11))
@@ -337,7 +344,7 @@ for net, inputs, target, kept in (
     (classes, second, zero, [1]),
     *((nets, sphere, y, [j]) for j in range(1, 8)),
 ):
-    after = bounds.margins(bounds.truncate(net, kept * len(net.weights)), inputs, target)
+    after = bounds.margins(bounds.truncate(net, kept * len(net.matrices)), inputs, target)
     scale, following = left_out(net, kept[0])
     moved.append((after - bounds.margins(net, inputs, target)).abs().amax(1))
     allowed.append(math.sqrt(2) * scale * following.sum(1))
@@ -356,7 +363,7 @@ display(
 counted, promised = [], []
 for tolerance in (0.2, 0.5, 0.9):
     for net in (nets, alone):
-        scale, depth = left_out(net, 0)[0], len(net.weights)
+        scale, depth = left_out(net, 0)[0], len(net.matrices)
         size = bounds.compressed_size(
             net, radius=1.0, margin=tolerance * math.sqrt(2) * depth * scale
         )
@@ -444,14 +451,12 @@ def start(ratio, g):
 grid = [(i, run) for i in range(len(names)) for run in range(runs)]
 drawn = [start((*ratios, None)[i], generator(100 + 100 * run + i)) for i, run in grid]
 stacked = [torch.stack([W[l] for W in drawn]).repeat(2, 1, 1) for l in range(4)]
-initial = Perceptrons(
-    tuple(stacked)
-)  # first all networks with true labels, then random ones
+initial = network(*stacked)  # first all networks with true labels, then random ones
 shuffled = [torch.randint(10, (samples,), generator=generator(5_000 + r)) for _, r in grid]
 targets = torch.cat([digits[:samples].expand(len(grid), -1), torch.stack(shuffled)])
 order = [seed + run for _, run in grid] * 2
 options = {"rates": rate, "steps": steps, "optimizer": adam, "batch_size": batch_size}
-trained = fit(initial, train, targets, seeds=order, **options).networks
+trained = fit(initial, train, targets, seeds=order, **options).network
 
 # %%
 m = bounds.margins(trained, train, targets)
@@ -489,7 +494,7 @@ terms = {
     r"$\log_{10}B^2/\gamma^2$": 2 * (radius / gamma).log10(),
 }
 normalized = sum(terms.values())
-products = initial.weights
+products = initial.matrices
 at_start = torch.stack([rank.stable_rank(W) for W in products], 1)
 lipschitz = torch.stack([torch.linalg.matrix_norm(W, 2) for W in products], 1).prod(1)
 ideal = 2 * lipschitz.log10() + at_start.sum(1).log10()
@@ -709,13 +714,13 @@ plotting.legend(axes[1], loc="upper left")
 ladder = (4, 8, 12, 16, 24, 32, 48, 64, 96)
 base = outputs(trained, train)
 size = base.norm(dim=2).amax(1)
-factors = [torch.linalg.svd(W, full_matrices=False) for W in trained.weights]
+factors = [torch.linalg.svd(W, full_matrices=False) for W in trained.matrices]
 sigma = [t for _, t, _ in factors]
 worst = radius * torch.stack([t[:, 0] for t in sigma], 1).prod(1)
 errors, survived, proved, from_ranks, following = [], [], [], [], []
 for j in ladder:
     kept = [(U[:, :, :j] * t[:, None, :j]) @ V[:, :j] for U, t, V in factors]
-    cut = outputs(Perceptrons(tuple(kept)), train)
+    cut = outputs(network(*kept), train)
     errors.append((cut - base).norm(dim=2).amax(1) / size)
     survived.append((cut.argmax(2) == targets).double().mean(1) / accuracy)
     following.append(torch.stack([(t[:, j : j + 1] / t[:, :1]).sum(1) for t in sigma], 1))
@@ -803,7 +808,7 @@ display(
 
 # %%
 provable = bounds.compressed_size(trained, radius=radius, margin=gamma)
-dense = sum(W[0].numel() for W in trained.weights)
+dense = sum(W[0].numel() for W in trained.matrices)
 print(f"proved compression: {int(provable.parameters.min())} of {dense} numbers at best")
 
 # %%
