@@ -372,6 +372,8 @@ def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_clai
     exact, heading, _ = notebook.partition("# %% [markdown]\n# ## Dense networks (F2, F3)\n")
     assert heading
     (tmp_path / "notebooks" / "04_feedforward.py").write_text(exact)
+    for package in ("figures", "measurements"):
+        shutil.copytree(ROOT / "notebooks" / package, tmp_path / "notebooks" / package)
     shutil.copy(ROOT / "book" / "feedforward.md", tmp_path / "book" / "index.md")
     checkout.list("04_feedforward")
     for name in ("01_first", "02_second"):
