@@ -24,6 +24,7 @@ import torch
 from figures import feedforward as figures
 from IPython.display import display
 from measurements import feedforward as measure
+from measurements.feedforward import each
 
 import srlib
 from srlib import Ensemble, check, haar
@@ -48,10 +49,6 @@ networks_collapse = 800  # networks for each group of points of the collapse
 # %%
 def generator(offset):
     return torch.Generator().manual_seed(seed + 1_000 * offset)
-
-
-def each(function, ensembles):
-    return torch.stack([torch.as_tensor(function(e)) for e in ensembles])
 
 
 def F2(e):

@@ -24,7 +24,7 @@ import torch
 from figures import jacobian as figures
 from IPython.display import display
 from measurements import jacobian as measure
-from measurements.feedforward import basis, squared_norms
+from measurements.feedforward import basis, each, squared_norms
 from scipy.special import digamma
 
 from srlib import Ensemble, arccos, check, feedforward, sample
@@ -53,16 +53,6 @@ def generator(offset):
 
 def draw(e, count, offset):
     return e.sample(count, generator=generator(offset))
-
-
-def each(function, items):
-    return torch.stack([torch.as_tensor(function(item)) for item in items])
-
-
-def F5(ensembles):
-    """Mean and variance of each layer's log growth, and log survival, shape (ensembles, L)."""
-    parts = [(g.mean, g.variance, g.log_survival) for g in map(log_growth, ensembles)]
-    return map(torch.stack, zip(*parts, strict=True))
 
 
 unit = {"scale": 1.0, "seed": seed}  # errors are relative to 1: some predictions are 0
@@ -111,12 +101,11 @@ check.sampled("F4.products", text, found, torch.zeros(120), wrong_samples=wrong,
 # layer $j$. The alternative counts the gain of the layer *with* its gates.
 
 # %%
-excess = measure.excess(network, x.unsqueeze(0)).squeeze(1).unsqueeze(-1)
-excess = excess / torch.tensor(e.widths[1:]).sqrt().unsqueeze(-1)
-linear, gated = measure.gains(network, x)
+excess, linear, gated = measure.gains(network, x)
 mean, eta = 2.5 / torch.tensor(e.widths[:-1]), (1 + 0.2**2) / 2
-found = excess * (linear / mean).unsqueeze(1)
-wrong = {"gain with its gates": excess * (gated / (eta * mean)).unsqueeze(1)}
+found = excess.unsqueeze(-1) * (linear / mean).unsqueeze(1)
+gated = excess.unsqueeze(-1) * (gated / (eta * mean)).unsqueeze(1)
+wrong = {"gain with its gates": gated}
 text = "covariance of open gates in layer l with the gain of the linear map in layer j is 0"
 check.sampled("F4.gains", text, found, torch.zeros(3, 3), wrong_samples=wrong, **unit)
 
@@ -184,7 +173,7 @@ layers = [Ensemble((n, m), r, 1.3, law=projector) for n, m, r in cases]
 n, m, r = np.array(cases).T
 gates = np.array([measure.open_gates(int(fan_out)) for fan_out in m])
 beta = math.log(1.3**2) + digamma(r / 2) - digamma(n / 2) + gates - digamma(m / 2)
-found = next(F5(layers))[:, 0]
+found = next(measure.growth(layers))[:, 0]
 wrong = {
     "log of the mean factor": np.log(1.3**2 * r / n / 2),
     "psi(n/2) dropped": beta + digamma(n / 2),
@@ -201,7 +190,7 @@ check.exact("F5.projectors", text, found, beta, wrong=wrong, tolerance=1e-11)
 shapes, parts = ((1, 1), (2, 1), (4, 2), (12, 20), (64, 64)), (0.0, 0.3, 1.0)
 grid = itertools.product(shapes, parts, (two_level, projector), (0.0, 0.2, 1.0))
 single = [Ensemble(w, 1 + t * (min(w) - 1), law=f, negative_slope=a) for w, t, f, a in grid]
-typical, _, survival = (v[:, 0].exp() for v in F5(single))
+typical, _, survival = (v[:, 0].exp() for v in measure.growth(single))
 factor = each(lambda e: feature_norm(e).log_mean[1].exp(), single)
 bound = factor / survival
 less_exponent = bound * each(lambda e: math.exp(-fluctuation_exponent(e)), single)
@@ -216,7 +205,7 @@ check.bound("F5.jensen", text.format(len(single)), typical, bound, wrong=wrong)
 # %%
 grid = itertools.product((1000, 2000), (300, 900), (two_level, projector), (0.0, 0.2))
 wide = [Ensemble((2000, n, 2000), r, law=f, negative_slope=a) for n, r, f, a in grid]
-epsilon, (typical, variance, _) = each(fluctuation_exponent, wide), F5(wide)
+epsilon, (typical, variance, _) = each(fluctuation_exponent, wide), measure.growth(wide)
 gap = each(lambda e: feature_norm(e).log_mean[-1], wide) - typical.sum(-1)
 gap, variance = 2 * gap / epsilon, variance.sum(-1) / epsilon
 ranks = each(lambda e: (e.participation_ranks, e.stable_ranks), wide)
@@ -244,8 +233,7 @@ runs = {
     "projector, leaky": Ensemble((12, 16, 14), (8.5, 9), law=projector, negative_slope=0.3),
     "two-level, linear": Ensemble((12, 16, 14), (4, 9), negative_slope=1),
 }
-narrow, *others = runs
-logs = {}
+(narrow, *others), logs = runs, {}
 for i, (name, run) in enumerate(runs.items()):
     count, size = (networks_narrow, 1) if name == narrow else (networks_growth, 4)
     net = draw(run, count, 10 + i)
@@ -255,16 +243,11 @@ for i, (name, run) in enumerate(runs.items()):
 
 
 # %%
-def gates_alone(e):
-    """Mean log of the gates' factor: orthogonal layers keep every norm."""
-    layers = [Ensemble((m, m), m, negative_slope=e.negative_slope) for m in e.widths[1:]]
-    return next(F5(layers))[:, 0]
-
-
 means, variances = [], []
 for suffix, names in (("", others), ("-narrow", [narrow])):
     tried = [runs[name] for name in names]
-    (typical, variance, survival), gates = F5(tried), each(gates_alone, tried)
+    typical, variance, survival = measure.growth(tried)
+    gates = each(measure.gates_alone, tried)
     half = each(lambda e: e.widths[:-1], tried) / 2
     no_psi = typical + half.digamma()
     wrong = {
@@ -309,7 +292,7 @@ check.sampled("F5.survival", text, alive, predicted, wrong=wrong, seed=seed)
 deep = Ensemble((8,) * 25, 3, law=projector, negative_slope=0.2).preserving()
 parts = [draw(deep, networks_deep // 8, 20 + i) for i in range(8)]
 walks = torch.cat([squared_norms(net, basis(8)) for net in parts]).log()
-drift, step, _ = (v[0].cumsum(0) for v in F5([deep]))
+drift, step, _ = (v[0].cumsum(0) for v in measure.growth([deep]))
 depths = torch.tensor([1, 2, 4, 8, 16, 24])
 found = (walks[..., depths] - drift[depths - 1]).square().mean(1)
 wrong = {
@@ -434,13 +417,11 @@ check.sampled("F6.overlap", text, draws, overlap(p), wrong=wrong, seed=seed)
 # layers, for all spectra.
 
 # %%
-n, turn = 128, torch.tensor([30.0, 60.0, 90.0]).deg2rad()
+n, at = 128, torch.tensor([30.0, 60.0, 90.0]).deg2rad()
 laws = kinds | {"power law": power_law, "uniform": uniform_sphere}
 layers = [Ensemble((n, n), r, law=law) for law in laws.values() for r in (16, 32, 64, 96)]
-squares = [
-    measure.cosine_errors(e, turn, 24, generator(i)) for i, e in enumerate(layers, 70)
-]
-squares = torch.stack(squares) / turn.sin()[:, None] ** 4  # (layers, angles, matrices)
+found = [measure.cosine_errors(e, at, 24, generator(i)) for i, e in enumerate(layers, 70)]
+squares = torch.stack(found) / at.sin()[:, None] ** 4  # (layers, angles, matrices)
 p, r = each(lambda e: e.participation_ranks, layers), each(lambda e: e.stable_ranks, layers)
 found, naive = (squares / (1 / q - 1 / n)[:, :, None] for q in (p, r))
 ratio = found.mean(-1).sqrt()
@@ -464,8 +445,7 @@ for i, (name, (r, law)) in enumerate(maps.items()):
     print(name, "mean angle:", mean.round(1), "deviation:", deviation.round(1))
 
 # %% mystnb={"figure": {"caption": "What a layer does to an angle. Left: angle between two inputs after one ReLU layer of width 64 against the angle before; bars hold one standard deviation of single pairs, the line is the map of an infinitely wide layer, and it does not know the stable rank. Right: standard deviation of the cosine after linear maps of width 128, over the squared sine of the angle, for four laws, four stable ranks and three angles, against the participation rank: one line, the leading order of F6.", "name": "fig-angles"}, "image": {"alt": "Left panel: points with bars along a concave curve below the diagonal, bars of the projector several times longer than those of the two-level spectrum. Right panel: points of four colours along one falling curve in the participation rank."}} tags=["hide-input"]
-spread = squares.mean(-1).sqrt().unflatten(0, (4, 4))
-fig = figures.angles(at, after, laws, p.reshape(4, 4), spread)
+fig = figures.angles(at, after, laws, p, squares.mean(-1).sqrt())
 
 # %% [markdown]
 # ## Jacobian and gradients, by enumeration (F7)
@@ -538,24 +518,19 @@ check.bound("F7.lipschitz", text.format(len(hard)), found, worst, wrong=wrong)
 # Growth per layer at spectral norm 1: the bound, the norm of the Jacobian, the root mean square gain, the typical gain.
 
 # %%
-n, curve, whole = 64, np.linspace(1, 64, 64), np.array([2, 4, 8, 16, 32, 48, 64])
-
-
-def deep_ensembles(ranks, law):
-    return [Ensemble((n,) * 11, float(r), law=law) for r in ranks]
-
-
+n, ranks, whole = 64, np.arange(1, 65), [2, 4, 8, 16, 32, 48, 64]
 lines, measured = {}, {}
 for i, (name, law) in enumerate(kinds.items()):
-    lines[name] = next(F5(deep_ensembles(curve, law)))[:, 0].div(2).exp()
-    nets = [draw(e, 16, 200 + 10 * i + j) for j, e in enumerate(deep_ensembles(whole, law))]
+    deep = {r: Ensemble((n,) * 11, r, law=law) for r in ranks.tolist()}
+    lines[name] = next(measure.growth(deep.values()))[:, 0].div(2).exp()
+    nets = [draw(deep[r], 16, 200 + 10 * i + j) for j, r in enumerate(whole)]
     measured[name] = each(lambda net: measure.per_layer(net, torch.eye(n)[0]), nets)
     top, own = measured[name][2]
     print(f"{name}: ||J||_2^(1/L) at r/n = 1/8: {top:.2f}, typical gain {own:.2f}")
 print(f"root mean square gain at r/n = 1/8: {math.sqrt(1 / 16):.2f}")
 
 # %% mystnb={"figure": {"caption": "Low stable rank separates the Lipschitz bound from reality. Growth per layer of ReLU networks of width 64 and depth 10 at spectral norm 1: the bound (1, dashed), the largest singular value of the Jacobian, and the gain of one input, which follows the typical growth of F5 (lines) below the root mean square gain (grey).", "name": "fig-lipschitz"}, "image": {"alt": "Two panels against r over n. A dashed line at 1 on top, below it diamonds for the norm of the Jacobian, and at the bottom points on a rising curve for the gain of one input, just below a grey line."}} tags=["hide-input"]
-fig = figures.lipschitz(curve / n, lines, whole / n, measured)
+fig = figures.lipschitz(ranks / n, lines, np.array(whole) / n, measured)
 
 # %% [markdown]
 # Singular values of the Jacobian at matched mean gain, with depth.

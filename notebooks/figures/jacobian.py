@@ -31,7 +31,7 @@ def typical(paths, growth):
 
 def angles(before, after, names, p, spread):
     """Angles after a layer, by name, shape (pairs, angles), against those before it; and deviations of the cosine over
-    the squared sine, shape (names, ranks, angles), against participation ranks, (names, ranks), at width 128.
+    the squared sine, shape (laws x ranks, angles), against participation ranks, by the laws' names, at width 128.
     """
     fig, (left, right) = plotting.figure(1, 2, size=(8.8, 3.8))
     line = torch.linspace(0, math.pi, 100)
@@ -47,9 +47,10 @@ def angles(before, after, names, p, spread):
     axis = 128 - torch.logspace(-2, math.log10(114), 200)
     leading = (1 / axis - 1 / 128).sqrt()
     plotting.theory(right, axis, leading, color="0.3", label=r"$\sqrt{1/p-1/n}$")
-    for name, x, y, color in zip(names, p, spread, plotting.palette(4), strict=True):
-        x = x.repeat_interleave(y.shape[1])
-        plotting.points(right, x, y.flatten(), color=color, label=name)
+    p, spread = p.repeat_interleave(spread.shape[1]), spread.flatten()
+    rows = zip(names, p.chunk(4), spread.chunk(4), plotting.palette(4), strict=True)
+    for name, x, y, color in rows:
+        plotting.points(right, x, y, color=color, label=name)
     right.set(yscale="log", ylim=(0.003, 0.5), xlabel="participation rank $p$")
     right.set_ylabel(r"deviation of $\cos\theta'$ over $\sin^2\theta$")
     plotting.legend(right, loc="lower left")

@@ -12,6 +12,7 @@ __all__ = [
     "basis",
     "cubature",
     "direction",
+    "each",
     "exact_layers",
     "exact_moments",
     "gate_moments",
@@ -21,6 +22,11 @@ __all__ = [
     "replicates",
     "squared_norms",
 ]
+
+
+def each(function, items):
+    """Stack what the function makes of each item, numbers or tensors."""
+    return torch.stack([torch.as_tensor(function(item)) for item in items])
 
 
 def basis(n):

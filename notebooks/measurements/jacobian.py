@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from scipy.special import digamma, gammaln
 
-from srlib import Network, feedforward, haar, sample, spectra
+from srlib import Ensemble, Network, feedforward, haar, sample, spectra
+from srlib.moments import log_growth
 
 from .feedforward import squared_norms
 
@@ -15,13 +16,14 @@ __all__ = [
     "biased",
     "chain",
     "cosine_errors",
-    "excess",
     "flipped",
     "flipped_gains",
     "gains",
     "gate_covariances",
+    "gates_alone",
     "gaussian",
     "gradients",
+    "growth",
     "kernel_samples",
     "largest",
     "open_gates",
@@ -51,7 +53,7 @@ def signs(network, x):
     return torch.cat(pre_activations(network, x.unsqueeze(0)), -1).squeeze(1).sign()
 
 
-def excess(network, x):
+def _excess(network, x):
     """Open gates less closed ones of every layer at every input, shape (networks, inputs, L)."""
     return torch.stack([a.sign().sum(-1) for a in pre_activations(network, x)], -1)
 
@@ -62,15 +64,18 @@ def gate_covariances(network, x, mean):
     """
     J2 = feedforward.jacobian(network, x).square().sum((-1, -2)).unsqueeze(-1)
     size = torch.cat([squared_norms(network, x)[..., 1:], J2], -1) / mean
-    return torch.einsum("bil,bij->blj", excess(network, x), size - 1) / len(x)
+    return torch.einsum("bil,bij->blj", _excess(network, x), size - 1) / len(x)
 
 
 def gains(network, x):
-    """||a_l||^2 / ||h_{l-1}||^2 and ||h_l||^2 / ||h_{l-1}||^2 at one input, shape (networks, L) each."""
+    """At one input, open gates less closed ones over the root of their number, ||a_l||^2 / ||h_{l-1}||^2, and
+    ||h_l||^2 / ||h_{l-1}||^2, shape (networks, L) each.
+    """
     x = x.unsqueeze(0)
     A = torch.stack([a.square().sum((1, 2)) for a in pre_activations(network, x)], -1)
-    X = squared_norms(network, x).squeeze(1)
-    return A / X[:, :-1], X[:, 1:] / X[:, :-1]
+    X, excess = squared_norms(network, x).squeeze(1), _excess(network, x).squeeze(1)
+    sizes = torch.tensor(network.widths[1:])
+    return excess / sizes.sqrt(), A / X[:, :-1], X[:, 1:] / X[:, :-1]
 
 
 def products(signs):
@@ -149,6 +154,21 @@ def open_gates(m):
     K = np.arange(1, m + 1)
     p = np.exp(gammaln(m + 1) - gammaln(K + 1) - gammaln(m - K + 1) - m * math.log(2))
     return p / p.sum() @ digamma(K / 2)
+
+
+def growth(ensembles):
+    """Mean, variance and log survival probability of the log growth of every layer, shape (ensembles, L) each."""
+    parts = [(g.mean, g.variance, g.log_survival) for g in map(log_growth, ensembles)]
+    return map(torch.stack, zip(*parts, strict=True))
+
+
+def gates_alone(ensemble):
+    """Mean log growth of every layer if it were orthogonal and kept the norm of what it is given, shape (L,)."""
+    orthogonal = [
+        Ensemble((m, m), m, negative_slope=ensemble.negative_slope)
+        for m in ensemble.widths[1:]
+    ]
+    return next(growth(orthogonal))[:, 0]
 
 
 def survivors(logs):
