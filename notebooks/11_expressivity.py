@@ -32,8 +32,7 @@ from srlib import (
     spectra,
 )
 from srlib.check import glue
-from srlib.experiments import data, training
-from srlib.experiments import expressivity as kinks
+from srlib.experiments import data, expressivity, training
 from srlib.moments import feature_norm, log_growth
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -58,7 +57,7 @@ def generator(offset):
 
 
 def great_circle(n):
-    return kinks.circle(*torch.eye(n)[:2])
+    return expressivity.circle(*torch.eye(n)[:2])
 
 
 def missed(counts, generator, share=0.01):
@@ -96,7 +95,7 @@ def inside(found, b, end, parts=(0.1, 0.5, 0.9)):
 images, labels = data.mnist(1_000)
 images = images / images.norm(dim=1, keepdim=True)
 digits = torch.stack([images[(labels == c).nonzero()[0, 0]] for c in range(10)])
-tour = kinks.polyline(digits)  # from a 0 over a 1 ... to a 9
+tour = expressivity.polyline(digits)  # from a 0 over a 1 ... to a 9
 shapes = ((3.0, spectra.two_level), (8.0, spectra.projector), (48.0, spectra.power_law))
 found, passes, grid = [], [], []
 for i, (r, law) in enumerate(shapes):
@@ -105,7 +104,7 @@ for i, (r, law) in enumerate(shapes):
         .preserving()
         .sample(6, generator=generator(i))
     )
-    exact = kinks.breakpoints(network, tour)
+    exact = expressivity.kinks(network, tour)
     found.append(exact.counts)
     passes.append(seen(network, tour, [inside(exact, b, 9.0) for b in range(6)]))
     grid.append(seen(network, tour, [torch.linspace(0, 9, 300)] * 6))
@@ -140,7 +139,7 @@ def bend(network, curve, edges):
 network = (
     Ensemble((784, 48, 48, 48, 48), 8.0).preserving().sample(1, generator=generator(4))
 )
-exact = kinks.breakpoints(network, tour)
+exact = expressivity.kinks(network, tour)
 corners = torch.arange(10.0)
 edges = [
     torch.cat([corners, *(s.parameter for s in layers)]).unique()
@@ -203,7 +202,9 @@ flips = torch.cartesian_prod(*[torch.tensor([1.0, -1.0])] * 8)
 frame = torch.randn(8, 2, generator=generator(10))
 flipped = flips.unsqueeze(-1) * frame
 values = [
-    kinks.lengths(Network((flipped,), flips, negative_slope=a), kinks.circle(*torch.eye(2)))
+    expressivity.lengths(
+        Network((flipped,), flips, negative_slope=a), expressivity.circle(*torch.eye(2))
+    )
     .spherical[:, 1]
     .mean()
     for a in (0.0, 0.2, -0.5)
@@ -232,7 +233,9 @@ curve = great_circle(n)
 
 
 def counts(e, count, generator, curve=curve):
-    return kinks.breakpoints(e.sample(count, generator=generator), curve).crossings.double()
+    return expressivity.kinks(
+        e.sample(count, generator=generator), curve
+    ).crossings.double()
 
 
 found_circle = {
@@ -243,8 +246,8 @@ found_circle = {
 }
 thinned = [missed(c, generator(30)).mean(1) for c in found_circle.values()]
 rank_one = Ensemble((n,) * 5, 1.0).sample(replicates, generator=generator(31))
-rank_one = kinks.breakpoints(rank_one, curve).counts.double()
-predicted = kinks.mean_switches(Ensemble((n,) * 5, 2.0))
+rank_one = expressivity.kinks(rank_one, curve).counts.double()
+predicted = expressivity.mean_kinks(Ensemble((n,) * 5, 2.0))
 means = torch.stack([c.mean((0, 1)) for c in found_circle.values()])
 print("mean switches, layers 1 to 4, at r = 2, 16 and 1:")
 print(
@@ -291,7 +294,7 @@ plotting.legend(axes[0], loc="lower left", ncols=2)
 
 # %%
 narrow = Ensemble((4, 3, 4, 5), 2.0, law=spectra.two_level)
-drawn = kinks.breakpoints(
+drawn = expressivity.kinks(
     narrow.sample(networks_narrow, generator=generator(40)), great_circle(4)
 )
 dead_only = torch.tensor([6, 8 * 7 / 8, 10 * 7 / 8 * 15 / 16])
@@ -299,7 +302,7 @@ check.sampled(
     "X1.narrow",
     "mean sign changes on a great circle in layers of 3, 4 and 5 ReLU neurons",
     drawn.crossings,
-    kinks.mean_switches(narrow),
+    expressivity.mean_kinks(narrow),
     wrong={
         "2 n_l": torch.tensor([6.0, 8.0, 10.0]),
         "only dead patterns lost": dead_only,
@@ -317,7 +320,7 @@ check.sampled(
 
 # %%
 corners = torch.randn(10, 6, generator=generator(42)) + 0.3
-polygon = kinks.polyline(corners, closed=True)
+polygon = expressivity.polyline(corners, closed=True)
 cases = (
     (spectra.projector, 4.0, 0.0),
     (spectra.power_law, 4.0, 0.3),
@@ -327,19 +330,19 @@ ensembles = [Ensemble((6, 10, 12), r, law=f, negative_slope=a) for f, r, a in ca
 found = [
     counts(e, networks_curve, generator(43 + i), polygon) for i, e in enumerate(ensembles)
 ]
-probe = kinks.lengths(ensembles[0].sample(1, generator=generator(43)), polygon)
+probe = expressivity.lengths(ensembles[0].sample(1, generator=generator(43)), polygon)
 length, euclidean = probe.spherical[0, 0].item(), probe.euclidean[0, 0].item()
 check.sampled(
     "X1.polygon",
     "mean sign changes along a closed polygon, three spectra and slopes, two layers",
     torch.stack(found, 1),
-    torch.stack([kinks.mean_switches(e, length) for e in ensembles]),
+    torch.stack([expressivity.mean_kinks(e, length) for e in ensembles]),
     wrong={
         "length of a great circle": torch.stack(
-            [kinks.mean_switches(e) for e in ensembles]
+            [expressivity.mean_kinks(e) for e in ensembles]
         ),
         "Euclidean length": torch.stack(
-            [kinks.mean_switches(e, euclidean) for e in ensembles]
+            [expressivity.mean_kinks(e, euclidean) for e in ensembles]
         ),
     },
     wrong_samples={
@@ -437,7 +440,7 @@ for i, r in enumerate(rows):
     network = Ensemble((width,) * 9, r).preserving().sample(1, generator=generator(74 + i))
     post = feedforward.forward(network, curve.at(t)).post
     pictures[r] = [plane(post[l][0]) for l in columns]
-    totals[r] = kinks.breakpoints(network, curve).counts[0].cumsum(0)
+    totals[r] = expressivity.kinks(network, curve).counts[0].cumsum(0)
     print(f"r = {r:g}: kinks up to layers 1, 2, 4, 8: {totals[r][[0, 1, 3, 7]].tolist()}")
 
 # %% mystnb={"figure": {"caption": "The image of a great circle through depth. Each row is one ReLU network of width 32 at matched scale, each column a layer; the curve is projected on its own two leading principal directions, whose share of its variance is written below. Above each panel stands the number of kinks the curve has collected. At the lowest stable rank the image collapses towards a line and yet collects kinks; at higher ones it spreads over more directions.", "name": "fig-circle"}, "image": {"alt": "A grid of four rows and five columns of closed curves. The first column has circles. To the right the curves get kinks; in the row of the lowest stable rank they flatten into a line, in the other rows they become bent loops."}} tags=["hide-input"]
@@ -507,17 +510,17 @@ ensembles = [
 ]
 triangle = torch.eye(8)[:3] + torch.eye(8)[3]
 curves = (
-    kinks.segment(triangle[0], triangle[1]),
-    kinks.polyline(triangle, closed=True),
+    expressivity.segment(triangle[0], triangle[1]),
+    expressivity.polyline(triangle, closed=True),
 )
 found = []
 for i, e in enumerate(ensembles):
     network = e.sample(networks_length, generator=generator(90 + i))
-    found.append([kinks.lengths(network, c).euclidean for c in curves])
+    found.append([expressivity.lengths(network, c).euclidean for c in curves])
 found = torch.stack(
     [torch.stack([c[:, 1:] / c[:1, :1] for c in row], 1) for row in found], 1
 )
-gain = torch.stack([kinks.mean_gain(e)[1:] for e in ensembles]).unsqueeze(1)
+gain = torch.stack([expressivity.mean_gain(e)[1:] for e in ensembles]).unsqueeze(1)
 moments = [feature_norm(e) for e in ensembles]
 rms = torch.stack([(m.log_mean[1:] / 2).exp() for m in moments]).unsqueeze(1)
 typical = torch.stack(
@@ -547,7 +550,7 @@ cases = [
     for f in (spectra.two_level, spectra.projector, spectra.power_law)
     for a in (0.0, 0.2, 1.5)
 ]
-gains = torch.stack([kinks.mean_gain(e) for e in cases])
+gains = torch.stack([expressivity.mean_gain(e) for e in cases])
 moments = [feature_norm(e) for e in cases]
 log_mean = torch.stack([m.log_mean for m in moments])
 lower = torch.stack([m.log_mean / 2 - m.log_ratio / 2 for m in moments]).exp()
@@ -568,7 +571,7 @@ check.bound(
 # %%
 scaled = {r: Ensemble((width,) * 13, r).preserving() for r in (1.25, 2.0, 5.0, 32.0)}
 images_of = {
-    r: kinks.lengths(
+    r: expressivity.lengths(
         Ensemble((width,) * 9, r).preserving().sample(100, generator=generator(95)), curve
     )
     for r in scaled
@@ -584,7 +587,7 @@ fig, axes = plotting.figure(1, 2, size=(8.6, 3.7))
 axes[0].axhline(1, color="0.3", linestyle="--", linewidth=1)
 axes[1].axhline(1, color="0.3", linewidth=1.4, label="X1")
 for i, (r, color) in enumerate(zip(scaled, plotting.palette(list(scaled)), strict=True)):
-    plotting.theory(axes[0], range(13), kinks.mean_gain(scaled[r]), color=color)
+    plotting.theory(axes[0], range(13), expressivity.mean_gain(scaled[r]), color=color)
     for ax, l in zip(axes, images_of[r], strict=True):
         l = l[:, 1:] / (2 * math.pi)
         at, half = (
@@ -628,12 +631,14 @@ fitted = training.fit(
 )
 trained = fitted.network
 hits = (feedforward.forward(trained, x).output.argmax(-1) == labels).double().mean(1)
-before, after = (kinks.breakpoints(p, tour) for p in (initial, trained))
+before, after = (expressivity.kinks(p, tour) for p in (initial, trained))
 pieces = [b.pieces.double().reshape(len(ranks), -1) for b in (before, after)]
 ratio = pieces[1] / pieces[0]
-along = kinks.lengths(initial[:1], tour).spherical[0, 0].item()
+along = expressivity.lengths(initial[:1], tour).spherical[0, 0].item()
 expected = (
-    kinks.mean_switches(Ensemble((784, hidden, hidden, hidden), 2.0), along).sum().item()
+    expressivity.mean_kinks(Ensemble((784, hidden, hidden, hidden), 2.0), along)
+    .sum()
+    .item()
     + 1
 )
 print(f"expected at the start: {expected:.0f}")
@@ -692,7 +697,7 @@ plotting.legend(ax, loc="lower right")
 
 # %%
 corners = math.sqrt(784) / 4 * digits[[0, 1, 4]]
-triangle = kinks.polyline(corners, closed=True)
+triangle = expressivity.polyline(corners, closed=True)
 frame = corners[1:] - corners[0]
 basis = torch.linalg.qr(frame.T)[0]
 flat = (corners - corners[0]) @ basis
@@ -717,7 +722,7 @@ for i, r in ((0, 1.5), (2, 8.0), (5, 64.0)):
         gates = torch.cat(feedforward.forward(network, points_).gates, -1)[0]
         regions[r, name] = (
             colours(gates, generator(110)),
-            kinks.breakpoints(network, triangle),
+            expressivity.kinks(network, triangle),
         )
 print(
     "pieces of the triangle:",

@@ -97,9 +97,9 @@ def segment(a: Tensor, b: Tensor) -> Curve:
     Examples
     --------
     >>> from srlib import Network
-    >>> from srlib.experiments.expressivity import breakpoints
+    >>> from srlib.experiments.expressivity import kinks
     >>> V = Network((torch.tensor([[[1.0], [-1.0]]]),), torch.ones(1, 2))  # |x|
-    >>> found = breakpoints(V, segment(torch.tensor([-1.0]), torch.tensor([3.0])))
+    >>> found = kinks(V, segment(torch.tensor([-1.0]), torch.tensor([3.0])))
     >>> found.pieces, found.layers[0].parameter  # both neurons switch at x = 0
     (tensor([2]), tensor([0.2500, 0.2500], dtype=torch.float64))
     """
@@ -179,10 +179,10 @@ def circle(e1: Tensor, e2: Tensor) -> Curve:
     Examples
     --------
     >>> from srlib import Ensemble
-    >>> from srlib.experiments.expressivity import breakpoints
+    >>> from srlib.experiments.expressivity import kinks
     >>> e = torch.eye(5)
     >>> network = Ensemble((5, 8), 2).sample(3, generator=torch.Generator().manual_seed(0))
-    >>> breakpoints(network, circle(e[0], e[1])).counts.flatten()  # each of 8 neurons has two zeros
+    >>> kinks(network, circle(e[0], e[1])).counts.flatten()  # each of 8 neurons has two zeros
     tensor([16, 16, 16])
     """
     e1, e2 = _pair(e1, e2, "e1", "e2")

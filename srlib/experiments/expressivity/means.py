@@ -1,4 +1,4 @@
-"""Means over the random model: switches along a curve and lengths of its image (X1, X2)."""
+"""Means over the random model: kinks along a curve and lengths of its image (X1, X2)."""
 
 import math
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from torch import Tensor
 from srlib import _validation
 from srlib.ensemble import Ensemble
 
-__all__ = ["mean_gain", "mean_switches"]
+__all__ = ["mean_gain", "mean_kinks"]
 
 
-def mean_switches(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> Tensor:
+def mean_kinks(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> Tensor:
     r"""Mean number of sign changes of every layer's neurons along a curve of given spherical length.
 
     .. math:: \mathbb{E} N_l = \frac{n_l}{\pi}\, \Lambda \prod_{j < l} \kappa_j , \qquad
@@ -31,7 +31,7 @@ def mean_switches(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> 
     Returns
     -------
     Tensor
-        Shape ``(L,)``, float64; :attr:`Breakpoints.crossings` counts them in a sample.
+        Shape ``(L,)``, float64; :attr:`Kinks.crossings` counts them in a sample.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def mean_switches(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> 
 
     Examples
     --------
-    >>> mean_switches(Ensemble((3, 24, 24, 24), [2, 5.5, 24]))
+    >>> mean_kinks(Ensemble((3, 24, 24, 24), [2, 5.5, 24]))
     tensor([48.0000, 47.9999, 47.9999], dtype=torch.float64)
     """
     length = _validation.positive(spherical_length, "spherical_length")
