@@ -133,7 +133,9 @@ def test_docstring_describes_every_parameter_and_the_result(label):
         wanted = parameters(thing)
     assert described(thing) == wanted
     if inspect.isfunction(thing) and "return" in inspect.get_annotations(thing):
-        assert ("Returns" in sections(thing)) == (inspect.get_annotations(thing)["return"] is not None)
+        assert bool({"Returns", "Yields"} & sections(thing).keys()) == (
+            inspect.get_annotations(thing)["return"] is not None
+        )
 
 
 @pytest.mark.parametrize("label", [label for label, thing in DOCUMENTED.items() if is_law(thing)])

@@ -127,12 +127,11 @@ def _runs(network: Network, x1: Tensor, x2: Tensor | None) -> tuple[Network, lis
 def _factors(network: Network, runs: list[Activations]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     """Yield, for each term of the kernel, the vectors of all inputs whose Gram matrices are its factors.
 
-    Features ``(batch, N, n)``, and sensitivities of every output to what they feed ``(batch, N, C, n)``: unit vectors
-    for the readout, which comes first, and then delta_l for layers L, ..., 1.
+    Features ``(batch, N, n)``, and sensitivities of every output to what they feed ``(batch, N, C, n)``: unit vectors,
+    left out, for the readout, which comes first, and then delta_l for layers L, ..., 1.
     """
+    yield [run.post[-1] for run in runs], []
     *weights, V = network.matrices
-    unit = torch.eye(V.shape[1], dtype=V.dtype, device=V.device)
-    yield [run.post[-1] for run in runs], [unit.expand(*run.post[-1].shape[:2], -1, -1) for run in runs]
     deltas = [V.unsqueeze(1)] * len(runs)
     for l in reversed(range(network.depth)):
         if l < network.depth - 1:
@@ -151,9 +150,13 @@ def _grams(network: Network, features: list[Tensor], deltas: list[Tensor], row=s
     h = features[0][:, row] @ features[-1].mT
     if network.biases is not None:
         h = h + 1  # a bias is the weight of a feature that is always 1
+    h = h[:, :, None, :, None]
+    if not deltas:
+        C = network.matrices[-1].shape[1]
+        return h, torch.eye(C, dtype=h.dtype, device=h.device).unsqueeze(1)
     left, right = deltas[0][:, row], deltas[-1]
     d = left.flatten(1, 2) @ right.flatten(1, 2).mT
-    return h[:, :, None, :, None], d.reshape(*left.shape[:3], *right.shape[1:3])
+    return h, d.reshape(*left.shape[:3], *right.shape[1:3])
 
 
 def _arranged(network: Network, kernel: Tensor) -> Tensor:
