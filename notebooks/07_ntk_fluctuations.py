@@ -22,10 +22,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from figures import ntk_fluctuations as figures
 from IPython.display import display
-from measurements.ntk_fluctuations import enumerated
 
+from figures import ntk_fluctuations as figures
+from measurements.ntk_fluctuations import enumerated
 from srlib import Ensemble, Network, check, haar, ntk, spectra
 from srlib.check import glue
 from srlib.moments import kernel

@@ -20,10 +20,10 @@ import math
 from dataclasses import replace
 
 import torch
-from figures import exact_simulation as figures
 from IPython.display import display
-from measurements import exact_simulation as measure
 
+from figures import exact_simulation as figures
+from measurements import exact_simulation as measure
 from srlib import Ensemble, arccos, check, spectra
 from srlib.check import glue
 from srlib.check.same_law import same_law

@@ -19,14 +19,14 @@ import math
 from dataclasses import replace
 
 import torch
-from figures import training as figures
 from IPython.display import display
-from measurements import training as measure
 
-from srlib import Ensemble, check, moments, ntk
+from figures import training as figures
+from measurements import training as measure
+from srlib import Ensemble, Network, check, feedforward, moments, ntk
 from srlib.check import glue
 from srlib.experiments import data, training
-from srlib.experiments.gradient_flow import GradientFlow, time_factor
+from srlib.experiments.gradient_flow import GradientDescent, GradientFlow, time_factor
 
 torch.set_default_dtype(torch.float64)  # lazy networks move by a few parts in a million
 
@@ -75,7 +75,7 @@ def listed(values, form):
 def draw(ensembles, count, offset):
     """Networks of several ensembles of equal widths in one batch, as they were drawn."""
     seeded = enumerate(ensembles, offset)
-    return measure.joined([e.sample(count, generator=generator(i)) for i, e in seeded])
+    return Network.cat(e.sample(count, generator=generator(i)) for i, e in seeded)
 
 
 def in_span(network):
@@ -117,21 +117,22 @@ display(check.exact("N4.flow", text, found, exponential @ r0, wrong=wrong))
 
 # %%
 features = measure.factor(everything)  # their Gram matrix is the kernel
-step = 0.9 * flow.largest_step
+step = 0.9 * flow.largest_rate
+descent, steps_made = GradientDescent(K, step), torch.arange(101)
 w = measure.descend(features[:, :digits], r0, step, 100)
-times = step[:, None] * torch.arange(101)
+times = step[:, None] * steps_made
 trained = features[:, None, :digits] @ w + r0
 elsewhere = features[:, None, digits:] @ w
 text = "residuals against 100 steps of gradient descent on a linear model, step 0.9 of the largest stable one"
-later = flow.residuals(r0, times + step[:, None], step=step)
+later = descent.residuals(r0, steps_made + 1)
 wrong = {"gradient flow": flow.residuals(r0, times), "one step more": later}
-found = flow.residuals(r0, times, step=step)
+found = descent.residuals(r0, steps_made)
 display(check.exact("N4.descent", text, found, trained, wrong=wrong))
 text = "outputs at 40 digits outside the training set against the same descent"
 continuous = flow.changes(cross, r0, times)
-flipped = flow.changes(cross.flip(1), r0, times, step=step)
+flipped = descent.changes(cross.flip(1), r0, steps_made)
 wrong = {"gradient flow": continuous, "inputs' own order ignored": flipped}
-found = flow.changes(cross, r0, times, step=step)
+found = descent.changes(cross, r0, steps_made)
 display(check.exact("N4.elsewhere", text, found, elsewhere, wrong=wrong))
 
 # %% [markdown]
@@ -208,7 +209,7 @@ def factor(L, r):
 def share_gap(L, rho):
     """Largest distance of the residual operators of the two kernels, one at rescaled time."""
     kernels = torch.stack([full[L][0], rescaled(L, rho, 0)[0] / factor(L, rho)])
-    times = torch.logspace(-2, 3, 60) * GradientFlow(kernels[0]).largest_step
+    times = torch.logspace(-2, 3, 60) * GradientFlow(kernels[0]).largest_rate
     one, other = GradientFlow(kernels).residuals(torch.eye(digits)[None], times)
     return torch.linalg.matrix_norm(one - other, 2).max()
 
@@ -234,14 +235,13 @@ display(check.bound("N4.share", text, gaps, allowed, wrong=wrong))
 # %%
 def scale_for(network, size):
     """Factor that gives the outputs at the start this standard deviation over the digits."""
-    return size / training.outputs(training.perceptrons(network), x)[..., 0].std(1)
+    return size / feedforward.forward(network, x).output.std(1)
 
 
 def train(network, step, alpha, count, callback=None):
     """Full-batch gradient descent on alpha (f - f_0), with steps given in the time of the unscaled kernel."""
     options = {"loss": training.squared, "scale": alpha, "callback": callback}
-    start = training.perceptrons(network)
-    return training.fit(start, x, y, rates=step / alpha**2, steps=count, **options)
+    return training.fit(network, x, y[:, 0], rates=step / alpha**2, steps=count, **options)
 
 
 def log_error(measured, predicted, share=0.0):
@@ -255,8 +255,8 @@ runs = {}
 for i, L in enumerate(depths):
     stack = [equal_layers(L, r) for r in ratios]
     net = in_span(draw(stack, networks, 10 + 10 * i))
-    limit = GradientFlow(torch.stack([limits(e)[0] for e in stack]))
-    step = limit.largest_step.repeat_interleave(networks) * step_share
+    wide = torch.stack([limits(e)[0] for e in stack])
+    step = GradientFlow(wide).largest_rate.repeat_interleave(networks) * step_share
     times, parts = step[:, None] * torch.arange(steps), ntk.layers(net, x)
     losses, K = train(net, step, scale_for(net, lazy), steps).losses, parts.sum(1)
     lower = torch.cat([K[:networks], K[:-networks]])
@@ -266,9 +266,11 @@ for i, L in enumerate(depths):
         "another network's kernel": K.unflatten(0, (4, -1)).roll(1, 1).flatten(0, 1),
         "the kernel of the next lower stable rank": lower,
     }
-    own = GradientFlow(K).losses(r0, times, step=step)
-    wide = limit.losses(r0, times[::networks], step=step[::networks])
-    wrong = {n: GradientFlow(T).losses(r0, times, step=step) for n, T in others.items()}
+    own = GradientDescent(K, step).losses(r0, range(steps))
+    wide = GradientDescent(wide, step[::networks]).losses(r0, range(steps))
+    wrong = {
+        n: GradientDescent(T, step).losses(r0, range(steps)) for n, T in others.items()
+    }
     wrong["gradient flow in place of descent"] = GradientFlow(K).losses(r0, times)
     runs[L] = {"times": times, "losses": losses, "own": own, "wide": wide}
     end, off = (losses[:, -1] / losses[:, 0]).view(4, -1).mean(1), log_error(losses, own)
@@ -290,7 +292,7 @@ fig = figures.curves(runs, ratios, networks)
 #
 # The time at which a network's loss falls to a tenth, before and after multiplication by the predicted factor: the
 # ratio of mean kernels at one input, relative to $r=n$. The spread is the standard deviation of the logarithm over
-# the four stable ranks, one number for each of twelve sets of networks.
+# the four stable ranks, one number for each of sixteen sets of networks.
 
 
 # %%
@@ -331,7 +333,7 @@ for L, run in runs.items():
     }
     empirical(f"N4.collapse-{L}", text, after.std(0), below=bounds[L], wrong=wrong)
 
-# %% mystnb={"figure": {"caption": "Collapse. Left: time until the loss has fallen to a tenth, against stable rank, for twelve networks each (points); lines: the time for r = n of the infinite-width kernel, divided by the predicted factor. Middle and right: all loss curves against time multiplied by the predicted factor, in units of the inverse largest eigenvalue of the limit kernel for r = n. What spread is left is that of single networks of finite width; it is larger for six layers.", "name": "fig-training-collapse"}, "image": {"alt": "Left: points on two falling lines on logarithmic axes, the line of six layers much steeper. Middle and right: forty-eight falling curves each, which lie on top of each other in a narrow band, wider in the right panel."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Collapse. Left: time until the loss has fallen to a tenth, against stable rank, for sixteen networks each (points); lines: the time for r = n of the infinite-width kernel, divided by the predicted factor. Middle and right: all loss curves against time multiplied by the predicted factor, in units of the inverse largest eigenvalue of the limit kernel for r = n. What spread is left is that of single networks of finite width; it is larger for six layers.", "name": "fig-training-collapse"}, "image": {"alt": "Left: points on two falling lines on logarithmic axes, the line of six layers much steeper. Middle and right: sixty-four falling curves each, which lie on top of each other in a narrow band, wider in the right panel."}} tags=["hide-input"]
 fig = figures.collapse(speed, runs, ratios)
 
 # %% [markdown]
@@ -345,9 +347,9 @@ fig = figures.collapse(speed, runs, ratios)
 # %%
 sizes = (1.0, 10.0, 100.0, 1000.0)
 net = in_span(draw([equal_layers(3, r, 128) for r in ratios], 4, 30))
-own = GradientFlow(ntk.empirical(net, x))
-step = own.largest_step * step_share
-predicted = own.losses(r0, step[:, None] * torch.arange(steps), step=step)
+kernel = ntk.empirical(net, x)
+step = GradientFlow(kernel).largest_rate * step_share
+predicted = GradientDescent(kernel, step).losses(r0, range(steps))
 errors = []
 for size in sizes:
     measured = train(net, step, scale_for(net, size), steps).losses
@@ -357,12 +359,11 @@ errors = torch.stack(errors, 1)
 glue("off-ordinary", 100 * errors[:, 0].mean())
 
 # %%
-one = replace(net, weights=tuple(W[8:9] for W in net.weights), readout=net.readout[8:9])
-own, beyond = GradientFlow(ntk.empirical(one, x)), {}
+one, kernel, beyond = net[8], kernel[8:9], {}
 for share in (0.5, 0.95, 1.05):
-    step = share * own.largest_step
+    step = share * GradientFlow(kernel).largest_rate
     measured = train(one, step, scale_for(one, lazy), steps).losses[0]
-    formula = own.losses(r0, step[:, None] * torch.arange(steps), step=step)[0]
+    formula = GradientDescent(kernel, step).losses(r0, range(steps))[0]
     beyond[share] = measured / measured[0], formula / formula[0]
     print(f"step {share:g} of the largest: loss over its start {beyond[share][0][-1]:.2g}")
 
@@ -402,8 +403,8 @@ def in_regimes(net):
     """The same networks once for each regime, their scales, and steps of a fifth of the largest stable one."""
     one = torch.ones(len(net.readout))
     alpha = torch.cat([one if size is None else scale_for(net, size) for size in sizes])
-    net = measure.joined([net] * 3)
-    return net, alpha, 0.2 * GradientFlow(ntk.empirical(net, x)).largest_step
+    net = Network.cat([net] * 3)
+    return net, alpha, 0.2 * GradientFlow(ntk.empirical(net, x)).largest_rate
 
 
 def preserving(n, depth=3):
@@ -416,7 +417,7 @@ history = []
 
 
 def keep(k, nets):
-    history.append([W.clone() for W in nets.weights])  # they are updated in place
+    history.append([W.clone() for W in nets.matrices])  # they are updated in place
 
 
 losses = train(net, step, alpha, steps_drift, keep).losses
@@ -459,8 +460,7 @@ def drifts(ensembles, count, offset):
     net, alpha, step = in_regimes(in_span(draw(ensembles, count, offset)))
     result = train(net, step, alpha, steps_drift)
     assert (result.diverged_at == -1).all(), "a network diverged"
-    W, before = result.networks.weights, ntk.empirical(net, x)
-    after = ntk.empirical(replace(net, weights=W[:-1], readout=W[-1][:, 0]), x)
+    before, after = ntk.empirical(net, x), ntk.empirical(result.network, x)
     drift = measure.squares(after - before) / measure.squares(before)
     return drift.sqrt().view(3, len(ensembles), count)
 
@@ -507,7 +507,7 @@ seen = []
 
 def watch(k, nets):
     if k % 5 == 0:
-        layers = (outside + nets.weights[0] @ basis.T, *nets.weights[1:-1])
+        layers = (outside + nets.weights[0] @ basis.T, *nets.weights[1:])
         seen.append(torch.stack([measure.stable_ranks(layer) for layer in layers]))
 
 
@@ -530,7 +530,7 @@ text = f"{what} 3 layers that start orthogonal, output of standard deviation 100
 wrong = {"unscaled outputs": end[:, 0, 2].mean(0)}
 empirical("N5.still", text, end[:, 2, 2].mean(0), above=0.99, wrong=wrong)
 
-# %% mystnb={"figure": {"caption": "Stable ranks of the three layers during training, over their start, mean and range of twelve networks of width 64. Solid: unscaled outputs; dashed: outputs of standard deviation 1 at the start. Layers that start orthogonal lose much of their stable rank; two-level layers of low stable rank, which have one singular value far above the others, keep theirs.", "name": "fig-rank-training"}, "image": {"alt": "Three panels for starting stable ranks of 10, 25 and 100 per cent of the width. In the first two the curves stay close to one, in the third the solid curves fall well below one and the dashed ones a little."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Stable ranks of the three layers during training, over their start, mean and range of sixteen networks of width 64. Solid: unscaled outputs; dashed: outputs of standard deviation 1 at the start. Layers that start orthogonal lose much of their stable rank; two-level layers of low stable rank, which have one singular value far above the others, keep theirs.", "name": "fig-rank-training"}, "image": {"alt": "Three panels for starting stable ranks of 10, 25 and 100 per cent of the width. In the first two the curves stay close to one, in the third the solid curves fall well below one and the dashed ones a little."}} tags=["hide-input"]
 fig = figures.ranks(range(0, steps_drift + 1, 5), ranks[:, 0], ranks[:, 1], shares)
 
 # %%

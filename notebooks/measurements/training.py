@@ -4,14 +4,13 @@ import math
 
 import torch
 
-from srlib import Network, stable_rank
+from srlib import stable_rank
 
 __all__ = [
     "balance",
     "descend",
     "distance",
     "factor",
-    "joined",
     "moves",
     "random_symmetric",
     "reached",
@@ -21,13 +20,6 @@ __all__ = [
     "stable_ranks",
     "symmetric_root",
 ]
-
-
-def joined(networks):
-    """Return networks of equal widths in one batch."""
-    weights = zip(*(network.weights for network in networks), strict=True)
-    readout = torch.cat([network.readout for network in networks])
-    return Network(tuple(torch.cat(W) for W in weights), readout)
 
 
 def factor(K):
