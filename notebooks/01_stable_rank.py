@@ -19,12 +19,12 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from figures import stable_rank as figures
 from IPython.display import display
-from measurements.sampling import LAWS
-from measurements.stable_rank import gaussian_stable_rank, train, truncation_errors
 
 import srlib
+from figures import stable_rank as figures
+from measurements.sampling import LAWS
+from measurements.stable_rank import gaussian_stable_rank, train, truncation_errors
 from srlib import check, haar, rank, spectra
 from srlib.check import glue
 from srlib.experiments.data import mnist

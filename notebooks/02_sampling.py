@@ -19,12 +19,12 @@ import itertools
 import math
 
 import torch
-from figures import sampling as figures
 from IPython.display import display
-from measurements import sampling as measured
-from measurements.sampling import direction, raw_qr, sphere_tail
 
 import srlib
+from figures import sampling as figures
+from measurements import sampling as measured
+from measurements.sampling import direction, raw_qr, sphere_tail
 from srlib import check, haar, rank
 from srlib.check import glue
 from srlib.spectra import power_law, projector, two_level

@@ -20,13 +20,13 @@ import math
 from functools import partial
 
 import torch
-from figures import phases as figures
 from IPython.display import display
+
+import srlib
+from figures import phases as figures
 from measurements import phases as measured
 from measurements.phases import force, memory, rejection, tail
 from measurements.sampling import cases
-
-import srlib
 from srlib import check, spectra
 from srlib.check import glue
 from srlib.spectra import conditioned, conditioned_gaussian, coulomb, coulomb_gas
