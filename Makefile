@@ -69,9 +69,10 @@ test-notebooks: $(READY) ## the notebooks against their stored outputs
 test-book: $(READY) ## the built book, in a browser where there is one
 	$(BIN)/python -m pytest -q tests/test_site.py
 
-lint: $(READY) ## ruff
+lint: $(READY) ## ruff, and mypy over srlib
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 serve: ## open the built site on localhost
 	@"$(PYTHON)" workflow/serve.py "$(PORT)"
