@@ -78,7 +78,7 @@ class Claim:
     seed: int | None
 
     @classmethod
-    def settle(
+    def _settle(
         cls,
         id: str,
         kind: str,

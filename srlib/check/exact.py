@@ -65,7 +65,7 @@ def exact(
         return np.where(same, 1.0, 1 - error / tolerance), np.where(same, p, v_)
 
     slack, shown = compare(prediction)
-    return Claim.settle(
+    return Claim._settle(
         id,
         "exact",
         text,
@@ -119,7 +119,7 @@ def bound(id: str, text: str, value: ArrayLike, bound: ArrayLike, *, wrong: Mapp
 
     v, b = np.broadcast_arrays(array(value), array(bound))
     slack = slacks(bound)
-    return Claim.settle(
+    return Claim._settle(
         id,
         "exact",
         text,

@@ -76,7 +76,7 @@ def empirical(
 
     low, high = interval(samples)
     nearer = above if low - above <= below - high else below
-    return Claim.settle(
+    return Claim._settle(
         id,
         "empirical",
         text,

@@ -88,7 +88,7 @@ def same_law(
 
     found, critical, noticeable = distances(second)
     controls = {name: 1 - d / c for name, (d, c, _) in ((name, distances(other)) for name, other in wrong.items())}
-    return Claim.settle(
+    return Claim._settle(
         id,
         "sampled",
         text,

@@ -99,7 +99,7 @@ def sampled(
     controls = {name: slacks(mean, error, skew, w) for name, w in wrong.items()}
     controls |= {name: slacks(*_mean(draws, size), predicted) for name, draws in wrong_samples.items()}
     interval = (mean - error * _reskew(critical, skew), mean - error * _reskew(-critical, skew))
-    return Claim.settle(
+    return Claim._settle(
         id,
         "sampled",
         text,
