@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from release import examples
 
 import srlib
 
@@ -38,15 +39,11 @@ def test_every_dependency_is_pinned():
     assert set(wanted) <= pinned
 
 
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-
-
-@pytest.mark.parametrize("code", BLOCKS, ids=range(1, len(BLOCKS) + 1))
-def test_each_example_in_the_readme_runs_alone_and_says_what_it_shows(code, tmp_path):
+@pytest.mark.parametrize(("code", "shown"), examples(README))
+def test_each_example_in_the_readme_runs_alone_and_says_what_it_shows(code, shown, tmp_path):
     assert 8 <= len([line for line in code.splitlines() if line.strip()]) <= 14
     result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=tmp_path, check=False)
     assert result.returncode == 0, result.stderr
-    shown = re.findall(r"print\(.*#\s*(.+)$", code, re.MULTILINE)
     assert shown == result.stdout.splitlines()
 
 
@@ -80,6 +77,15 @@ def test_commands_in_the_documentation_exist():
             assert set(name) - {""} <= targets, f"{page.name}: make {name}"
 
 
+def test_before_a_commit_runs_what_continuous_integration_runs():
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert local["repo"] == "local"
+    assert [hook["entry"] for hook in local["hooks"]] == ["make lint"]
+    assert "make lint" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    linted = re.search(r"^lint:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)[1]
+    assert linted.split("\n\t") == ["\t$(BIN)/ruff check .", "$(BIN)/ruff format --check .", "$(BIN)/mypy\n"]
+
+
 def test_files_named_in_the_readme_exist():
     for name in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", README):
         assert (ROOT / "".join(name)).exists(), name
@@ -90,7 +96,7 @@ def test_actions_are_pinned_and_run_commands_that_exist():
     for path in (ROOT / ".github" / "workflows").glob("*.yml"):
         text = path.read_text(encoding="utf-8")
         for step in re.findall(r"uses: (.*)", text):
-            assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v[\d.]+", step), step
+            assert re.fullmatch(r"(actions|pypa)/[\w-]+@[0-9a-f]{40} # v[\d.]+", step), step
         for line in re.findall(r"run: make (.*)", text):
             assert {word for word in line.split() if "=" not in word} <= targets
         assert yaml.safe_load(text)["permissions"] == {"contents": "read"}, "a job that needs more says so"
