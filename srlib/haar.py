@@ -132,6 +132,9 @@ def _reflections(n: int, k: int, batch, generator, dtype, device) -> tuple[Tenso
     columns = torch.zeros(*batch, k, n, dtype=dtype, device=device).masked_scatter_(touched, entries).mT
     head = columns.diagonal(dim1=-2, dim2=-1)
     norm = torch.linalg.vector_norm(columns, dim=-2)
+    empty = norm == 0  # where a column's only number is 0, as 1 in 10^7 of float32 is: any other one does as well
+    head.masked_fill_(empty, 1)
+    norm.masked_fill_(empty, 1)
     sign = torch.where(head < 0, -1.0, 1.0).to(norm)
 
     # H = I - tau v v^T maps the column to -sign * norm * e_1; v is scaled to start with 1.

@@ -7,8 +7,8 @@ from srlib.ensemble import Ensemble
 
 
 def column(values) -> Tensor:
-    """Return one number a layer as a float64 tensor."""
-    return torch.tensor(values, dtype=torch.float64)
+    """Return numbers, such as one a layer, as a float64 tensor on the CPU."""
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
 
 
 def widths(ensemble: Ensemble) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from srlib import _validation
 from srlib.spectra.coulomb import coulomb_gas
-from srlib.spectra.law import layer
+from srlib.spectra.law import layer, stateless
 
 __all__ = ["conditioned_gaussian"]
 
@@ -15,6 +15,7 @@ __all__ = ["conditioned_gaussian"]
 SWEEPS = 128
 
 
+@stateless
 def conditioned_gaussian(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None) -> Tensor:
     r"""Singular values of a Gaussian matrix, given that its stable rank is :math:`r`.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from srlib import _validation
 from srlib.spectra.deterministic import two_level
-from srlib.spectra.law import layer
+from srlib.spectra.law import layer, stateless
 
 __all__ = ["uniform_sphere"]
 
@@ -15,6 +15,7 @@ __all__ = ["uniform_sphere"]
 SWEEPS = 64
 
 
+@stateless
 def uniform_sphere(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None) -> Tensor:
     r"""Uniform on the singular values allowed at this stable rank: a piece of a sphere inside a cube.
 
