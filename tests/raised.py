@@ -3,7 +3,7 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 
 def raised(function, public: Collection) -> set[str]:
@@ -21,7 +21,7 @@ def raised(function, public: Collection) -> set[str]:
         seen.add(function)
         owner = function.__globals__.get(function.__qualname__.split(".")[0])
         names = function.__globals__ | {"self": owner, "cls": owner}
-        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
+        for node in _reached(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]):
             match node:
                 case ast.Raise(exc=ast.Call(func=ast.Name(id=name)) | ast.Name(id=name)):
                     found.add(name)
@@ -36,6 +36,21 @@ def constructors(kind: type) -> list:
     """The functions of the package that run when an object of a class is made."""
     made = (getattr(kind, name, None) for name in ("__init__", "__post_init__"))
     return [function for function in made if _ours(function) and function.__code__.co_filename != "<string>"]
+
+
+def _reached(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """Nodes of a function; of functions that are defined in it only those that it calls."""
+    inner = {node.name: node for node in ast.walk(function) if isinstance(node, ast.FunctionDef)}
+    waiting = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef):
+            continue
+        yield node
+        waiting += ast.iter_child_nodes(node)
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in inner:
+                waiting += inner.pop(name).body
 
 
 def _ours(thing) -> bool:

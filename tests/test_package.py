@@ -197,6 +197,21 @@ def test_every_exception_that_is_raised_is_documented(label):
 def test_an_exception_that_a_helper_raises_is_found():
     assert raised(haar.orthogonal, DOCUMENTED.values()) == {"TypeError", "ValueError"}
     assert raised(srlib.Network.from_module, DOCUMENTED.values()) == {"TypeError", "ValueError"}
+    assert raised(check.empirical, DOCUMENTED.values()) == {"ValueError"}  # also by functions defined in it
+
+
+def test_an_exception_of_a_function_that_is_only_returned_is_not():
+    def outer():
+        def returned():
+            raise KeyError
+
+        def called():
+            raise TypeError
+
+        called()
+        return returned
+
+    assert raised(outer, ()) == {"TypeError"}
 
 
 @pytest.mark.parametrize("name", MODULES)
