@@ -20,16 +20,7 @@ from dataclasses import replace
 
 import torch
 from figures import expressivity as figures
-from measurements.expressivity import (
-    Plane,
-    bend,
-    colours,
-    inside,
-    missed,
-    principal,
-    seen,
-    stretched,
-)
+from measurements import expressivity as measured
 from torch.nn.functional import pad
 
 from srlib import Ensemble, Network, arccos, check, feedforward, haar, sample
@@ -82,17 +73,17 @@ networks = Network.cat(
     for i, (r, law) in enumerate(cases)
 )
 exact = expressivity.kinks(networks, tour)
-every_piece = [inside(exact.layers, b, 9.0) for b in range(networks.batch)]
+every_piece = [measured.inside(exact.layers, b, 9.0) for b in range(networks.batch)]
 grid = [torch.linspace(0, 9, 300)] * networks.batch
 print("switches of the first network, layer by layer:", exact.counts[0].tolist())
 check.exact(
     "X3.forward",
     "switches found along a tour of ten digits against changes of gates in forward passes",
-    seen(networks, tour, every_piece),
+    measured.seen(networks, tour, every_piece),
     exact.counts,
     wrong={
-        "one kink in a hundred missed": missed(exact.counts, generator(3)),
-        "a grid of 300 points": seen(networks, tour, grid),
+        "one kink in a hundred missed": measured.missed(exact.counts, generator(3)),
+        "a grid of 300 points": measured.seen(networks, tour, grid),
     },
     tolerance=1e-12,
 )
@@ -108,11 +99,11 @@ edges, without_first = (
     torch.cat([torch.arange(10.0), *(s.parameter for s in found)]).unique()
     for found in (layers, layers[1:])
 )
-left_out = 1 + bend(network, tour, without_first).max()
+left_out = 1 + measured.bend(network, tour, without_first).max()
 check.exact(
     "X3.affine",
     "1 + relative bend of the features on every piece of one network",
-    1 + bend(network, tour, edges),
+    1 + measured.bend(network, tour, edges),
     1.0,
     wrong={"kinks of the first layer left out": left_out},
     tolerance=1e-9,
@@ -170,10 +161,7 @@ check.exact(
     "mean spherical length after the gates over all flips of an ellipse, over 2 pi, three slopes",
     torch.stack(found).mean(1) / (2 * math.pi),
     [1 - 9 / 256, 1.0, 1.0],
-    wrong={
-        "only dead patterns lost": [1 - 1 / 256, 1, 1],
-        "half of the length": [0.5, 1, 1],
-    },
+    wrong={"only dead patterns lost": [255 / 256, 1, 1], "half of the length": [0.5, 1, 1]},
 )
 
 # %% [markdown]
@@ -184,15 +172,15 @@ check.exact(
 
 # %%
 def counts(e, count, offset, curve=None):
+    """Kinks of so many networks, on a great circle if not along another curve: (networks, layers)."""
+    curve = curve or great_circle(e.widths[0])
     network = e.sample(count, generator=generator(offset))
-    return expressivity.kinks(
-        network, curve or great_circle(e.widths[0])
-    ).crossings.double()
+    return expressivity.kinks(network, curve).crossings.double()
 
 
 n = 16
 averaged = {2.0: 6, 3.0: 4, 4.0: 4, 6.0: 3, 9.0: 3, 16.0: 3}  # networks in one replicate
-found = {
+on_circle = {
     r: counts(Ensemble((n,) * 5, r), k * replicates, 20 + i)
     for i, (r, k) in enumerate(averaged.items())
 }
@@ -206,13 +194,14 @@ def averages(counts):
 rank_one = Ensemble((n,) * 5, 1.0).sample(replicates, generator=generator(31))
 rank_one = expressivity.kinks(rank_one, great_circle(n)).counts.double()
 print("mean switches, layers 1 to 4, at r = 2, 16 and 1:")
-ends = torch.stack([found[2.0].mean(0), found[16.0].mean(0)])
+ends = torch.stack([on_circle[2.0].mean(0), on_circle[16.0].mean(0)])
 print(ends.round(decimals=1).tolist(), rank_one.mean(0).round(decimals=1).tolist())
+thinned = [measured.missed(c, generator(30)) for c in on_circle.values()]
 layer, ratio = torch.arange(4), torch.tensor(list(averaged))[:, None] / n
 check.sampled(
     "X1.circle",
     "mean sign changes on a great circle, stable ranks 2, 3, 4, 6, 9 and 16, four ReLU layers of width 16",
-    averages(found.values()),
+    averages(on_circle.values()),
     expressivity.mean_kinks(Ensemble((n,) * 5, 2.0)).expand(6, 4),
     wrong={
         "2 % more in every further layer": (2 * n * 1.02**layer).expand(6, 4),
@@ -221,16 +210,14 @@ check.sampled(
         "halved by ReLU": (2 * n * 0.5**layer).expand(6, 4),
     },
     wrong_samples={
-        "one kink in a hundred missed": averages(
-            missed(c, generator(30)) for c in found.values()
-        ),
+        "one kink in a hundred missed": averages(thinned),
         "layers of rank one": rank_one.unsqueeze(1).expand(-1, 6, -1),
     },
     seed=seed,
 )
 
 # %% mystnb={"figure": {"caption": "Kinks on a great circle do not depend on stable rank. Mean number of sign changes of the neurons of each of four ReLU layers of width 16, for six stable ranks, against X1 (line, 32); right: the same, enlarged, with 95 % intervals. Crosses: layers of rank one, where the image of the circle passes through the origin and the number halves from layer to layer.", "name": "fig-kinks"}, "image": {"alt": "Left, groups of coloured points on a horizontal line at 32 in all four layers, while crosses for rank one fall from 32 to 16, 8 and 4. Right, the points enlarged, with intervals that contain the line."}} tags=["hide-input"]
-fig = figures.kinks(found, rank_one, 2 * n)
+fig = figures.kinks(on_circle, rank_one, 2 * n)
 
 # %% [markdown]
 # Where gate patterns of rank zero or one are frequent, the exact factor shows: layers of three, four and five neurons.
@@ -250,7 +237,7 @@ check.sampled(
     },
     wrong_samples={
         "switches of silent layers included": drawn.counts,
-        "one kink in a hundred missed": missed(drawn.crossings, generator(41)),
+        "one kink in a hundred missed": measured.missed(drawn.crossings, generator(41)),
     },
     seed=seed,
 )
@@ -269,7 +256,7 @@ drawn = torch.stack(drawn, 1)
 probe = expressivity.lengths(ensembles[0].sample(1, generator=generator(43)), polygon)
 
 
-def expected(*length):
+def predicted(*length):
     return torch.stack([expressivity.mean_kinks(e, *length) for e in ensembles])
 
 
@@ -277,12 +264,12 @@ check.sampled(
     "X1.polygon",
     "mean sign changes along a closed polygon, three spectra and slopes, two layers",
     drawn,
-    expected(probe.spherical[0, 0].item()),
+    predicted(probe.spherical[0, 0].item()),
     wrong={
-        "length of a great circle": expected(),
-        "Euclidean length": expected(probe.euclidean[0, 0].item()),
+        "length of a great circle": predicted(),
+        "Euclidean length": predicted(probe.euclidean[0, 0].item()),
     },
-    wrong_samples={"one kink in a hundred missed": missed(drawn, generator(46))},
+    wrong_samples={"one kink in a hundred missed": measured.missed(drawn, generator(46))},
     seed=seed,
 )
 
@@ -308,7 +295,7 @@ for i, (name, (law, values)) in enumerate(families.items()):
     print(f"{name}: r = {values}, spread in layer 6:", [f"{v:.1f}" for v in relative[:, 1]])
 
 low = counts(Ensemble((n,) * 5, 2.0, law=projector), replicates, 85)
-tails = {"projector, $r=2$": low, "orthogonal": found[16.0][:replicates]}
+tails = {"projector, $r=2$": low, "orthogonal": on_circle[16.0][:replicates]}
 tails = {name: c[:, -1] / (2 * n) for name, c in tails.items()}
 above = [100 * (c > 2).double().mean().item() for c in tails.values()]
 below = [100 * (c < 0.5).double().mean().item() for c in tails.values()]
@@ -332,11 +319,10 @@ pictures, totals = {}, {}
 for i, r in enumerate((1.2, 3.0, 8.0, 32.0)):
     network = Ensemble((width,) * 9, r).preserving().sample(1, generator=generator(74 + i))
     post = feedforward.forward(network, curve.at(t)).post
-    pictures[r] = [principal(post[l][0]) for l in layers]
+    pictures[r] = [measured.principal(post[l][0]) for l in layers]
     totals[r] = expressivity.kinks(network, curve).counts[0].cumsum(0).tolist()
-    print(
-        f"r = {r:g}: kinks up to layers 1, 2, 4, 8: {[totals[r][l - 1] for l in layers[1:]]}"
-    )
+    collected = [totals[r][l - 1] for l in layers[1:]]
+    print(f"r = {r:g}: kinks up to layers 1, 2, 4, 8: {collected}")
 
 # %% mystnb={"figure": {"caption": "The image of a great circle through depth. Each row is one ReLU network of width 32 at matched scale, each column a layer; the curve is projected on its own two leading principal directions, whose share of its variance is written below. Above each panel stands the number of kinks the curve has collected. At the lowest stable rank the image collapses towards a line and yet collects kinks; at higher ones it spreads over more directions.", "name": "fig-circle"}, "image": {"alt": "A grid of four rows and five columns of closed curves. The first column has circles. To the right the curves get kinks; in the row of the lowest stable rank they flatten into a line, in the other rows they become bent loops."}} tags=["hide-input"]
 fig = figures.circle(pictures, layers, totals)
@@ -352,11 +338,11 @@ e = Ensemble((6, 12, 10, 12), (2.0, 3.5, 8.0), negative_slope=0.1).preserving()
 x, u = torch.eye(6)[:2]
 kinds = (e, e, replace(e, law=projector), replace(e, negative_slope=1.0))
 draws = [d.sample(networks_law, generator=generator(80 + i)) for i, d in enumerate(kinds)]
-features, projectors, linear = (stretched(network, u, u) for network in draws[1:])
+features, projectors, linear = (measured.stretched(network, u, u) for network in draws[1:])
 check.same_law(
     "X2.law",
     "squared norms of J_l u for u orthogonal to x, three layers jointly, against those of the features of u",
-    stretched(draws[0], x, u),
+    measured.stretched(draws[0], x, u),
     features,
     wrong={
         "projectors in place of two-level spectra": projectors,
@@ -467,26 +453,22 @@ def start(r, generator):
 
 initial = Network.cat(start(r, generator(100 + i)) for i, r in enumerate(ranks))
 x = images * math.sqrt(784) / 4
-options = {"optimizer": training.adam, "rates": 2e-3, "batch_size": 50}
-seeds = list(range(seeds_training)) * len(ranks)
-trained = training.fit(
-    initial, x, labels, steps=steps_training, seeds=seeds, **options
-).network
-hits = (feedforward.forward(trained, x).output.argmax(-1) == labels).double().mean(1)
+options = {"optimizer": training.adam, "rates": 2e-3, "steps": steps_training}
+options |= {"batch_size": 50, "seeds": list(range(seeds_training)) * len(ranks)}
+trained = training.fit(initial, x, labels, **options).network
 before, after = (
-    expressivity.kinks(p, tour).pieces.double().reshape(len(ranks), -1)
-    for p in (initial, trained)
+    expressivity.kinks(networks, tour).pieces.double().reshape(len(ranks), -1)
+    for networks in (initial, trained)
 )
+right = feedforward.forward(trained, x).output.argmax(-1) == labels
+accuracy = right.double().mean(1).reshape(len(ranks), -1)
 ratio = after / before
 along = expressivity.lengths(initial[:1], tour).spherical[0, 0].item()
 expected = expressivity.mean_kinks(Ensemble(widths, 2.0), along).sum().item() + 1
 print(f"expected at the start: {expected:.0f}")
-rows = zip(ranks, before, after, ratio, hits.reshape(len(ranks), -1), strict=True)
-for r, *found in rows:
-    means = (values.mean() for values in found)
-    print(
-        "r = {:g}: {:.1f} pieces -> {:.1f}, ratio {:.2f}, accuracy {:.2f}".format(r, *means)
-    )
+means = (values.mean(1).tolist() for values in (before, after, ratio, accuracy))
+for r, p, q, share, right in zip(ranks, *means, strict=True):
+    print(f"r = {r:g}: {p:.1f} pieces -> {q:.1f}, ratio {share:.2f}, accuracy {right:.2f}")
 
 # %%
 glue("expected-start", expected)
@@ -494,7 +476,7 @@ glue("ratio-high", ratio[3:].mean())
 glue("ratio-low", ratio[0].mean())
 glue("deviation-low", before[0].std())
 glue("deviation-high", before[-1].std())
-glue("accuracy", 100 * hits.min())
+glue("accuracy", 100 * accuracy.min())
 check.empirical(
     "X3.training",
     "pieces after training over pieces before, stable ranks 16, 32 and 64 at the start, 30 networks",
@@ -515,14 +497,14 @@ fig = figures.pieces(ranks, before, after, expected)
 # %%
 corners = math.sqrt(784) / 4 * digits[[0, 1, 4]]
 triangle = expressivity.polyline(corners, closed=True)
-plane, panels = Plane(corners, pixels), {}
+plane, panels = measured.Plane(corners, pixels), {}
 for i, r in ((0, 1.5), (2, 8.0), (5, 64.0)):
     for name, networks in (("start", initial), ("trained", trained)):
         network = networks[i * seeds_training]
         gates = torch.cat(feedforward.forward(network, plane.inputs).gates, -1)[0]
         found = expressivity.kinks(network, triangle)
         at = triangle.at(torch.cat([layer.parameter for layer in found.layers]))
-        shades = colours(gates, generator(110))
+        shades = measured.colours(gates, generator(110))
         panels[r, name] = shades, plane.coordinates(at), found.pieces.item()
 pieces = {f"{r:g}, {name}": count for (r, name), (_, _, count) in panels.items()}
 print("pieces of the triangle:", pieces)
