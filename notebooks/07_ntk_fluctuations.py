@@ -55,7 +55,7 @@ networks_depth = 1_500  # networks for each line of the figure over depth
 def exact(e, rank_of=None, gates=None):
     """E Theta_l Theta_k, with other participation ranks or with the gates' fluctuations of another slope."""
     means = kernel.ntk(e).log_layer_means
-    p = torch.tensor(e.participation_ranks if rank_of is None else rank_of)
+    p = torch.tensor(e.participation_ranks().value if rank_of is None else rank_of)
     a = e.negative_slope if gates is None else gates
     one = torch.ones_like(p)
     other = kernel.kernel_moments(e.widths, one, one, 1 / p, negative_slope=a)
@@ -153,7 +153,7 @@ for i, (name, law) in enumerate(laws.items()):
     text = f"all ten E Theta_l Theta_k, stable ranks 10, 17, 14, {name} spectrum, three activations"
     draws = replicates(e, networks_mild, generator(i))
     claims.append(compare(f"N2.{name}", text, e, draws, flat=name == "projector"))
-    ranks = ", ".join(f"{p:.1f}" for p in e.participation_ranks)
+    ranks = ", ".join(f"{p:.1f}" for p in e.participation_ranks().value)
     spread = kernel.ntk(e).relative_variance.sqrt()
     print(
         f"{name}: participation ranks {ranks}; relative deviation of the ReLU kernel {spread:.2f}"
@@ -205,7 +205,7 @@ fig = figures.ratios(ratios, seen, error)
 # %%
 def factors(e):
     """One-layer ratios: of each W_l, of its transpose, of the gates; index 0 is not used."""
-    p, n = np.array(e.participation_ranks), np.array(e.widths, dtype=float)
+    p, n = np.array(e.participation_ranks().value), np.array(e.widths, dtype=float)
     gates = 1 + 3 * kappa(e) / (n[1:] + 2)
     linear = [1 + 2 / (m + 2) * (m / p - 1) for m in (n[:-1], n[1:])]
     return [np.concatenate([[1.0], f]) for f in (*linear, gates)]
@@ -229,7 +229,10 @@ def below_product(e, l, k):
 
 def exponent(e, l, k, *, ranks=None, gates=1.0, between=1 / 3):
     """epsilon_lk: leading order of the ratio of Theta_l and Theta_k less 1; the options spoil it."""
-    p, n = np.array(e.participation_ranks if ranks is None else ranks), np.array(e.widths)
+    p, n = (
+        np.array(e.participation_ranks().value if ranks is None else ranks),
+        np.array(e.widths),
+    )
     alpha, transposed = 2 / p - 2 / n[:-1], 2 / p - 2 / n[1:]
     beta = 3 * gates * kappa(e) / n[1:]
     below, above = (alpha + beta)[: l - 1].sum(), (transposed + beta)[k:].sum()
@@ -282,8 +285,10 @@ grid = itertools.product(
     (3, 12, 60, 300), (1, 4, 12), (0.03, 0.1, 0.4, 1.0), extremes, slopes
 )
 candidates = itertools.starmap(equal_layers, grid)
-candidates = [e for e in candidates if sum(1 / p for p in e.participation_ranks) <= 1]
-budget = np.array([sum(1 / p for p in e.participation_ranks) for e in candidates])
+candidates = [
+    e for e in candidates if sum(1 / p for p in e.participation_ranks().value) <= 1
+]
+budget = np.array([sum(1 / p for p in e.participation_ranks().value) for e in candidates])
 excess = [kernel.ntk(e).log_layer_ratios.expm1().numpy() for e in candidates]
 
 
@@ -448,7 +453,7 @@ for i, (n, (share, law)) in enumerate(itertools.product((16, 24), choices)):
             tower, s = (n,) * (L + 1), e.spectral_norms[0]
             cut = replace(e, widths=tower, stable_ranks=share * n, spectral_norms=s)
             value, error = log_moment_ratio(network, L, basis(n)[::4])
-            budget = sum(1 / p for p in cut.participation_ranks)
+            budget = sum(1 / p for p in cut.participation_ranks().value)
             rows.append([a, kernel.ntk(cut).log_ratio, leading(cut), budget, value, error])
 kind, exact_log, order, budget, value, error = np.array(rows).T
 glue("collapse-points", len(rows))
@@ -473,7 +478,9 @@ def deviation(n, L, r, law):
     e = Ensemble((n, n), r, law=law).preserving()
     one = torch.ones(L)
     gain = e.spectral_norms[0] ** 2 * r * one
-    found = kernel.kernel_moments((n,) * (L + 1), gain, one, one / e.participation_ranks[0])
+    found = kernel.kernel_moments(
+        (n,) * (L + 1), gain, one, one / e.participation_ranks().value[0]
+    )
     return found.relative_variance.sqrt().item()
 
 

@@ -275,7 +275,7 @@ typical = {name: log_growth(e) for name, e in large.items()}
 variance = torch.stack([t.variance.sum() for t in typical.values()])
 mean = torch.stack([t.mean.sum() for t in typical.values()])
 growth = [wide[name].log_feature_norm2.diff(dim=-1) - typical[name].mean for name in large]
-gap = [1 / e.stable_ranks[0] - 1 / e.participation_ranks[0] for e in large.values()]
+gap = [1 / e.stable_ranks[0] - 1 / e.participation_ranks().value[0] for e in large.values()]
 with_stable_rank = variance + 2 * wide_depth * torch.tensor(gap)
 check.sampled(
     "C1.log-variance",
@@ -472,7 +472,7 @@ for k, (name, law) in enumerate(laws.items()):
     e = Ensemble(tower, r, law=law).preserving()
     draw = features(e, apart, angle_networks, generator=generator(105 + k))
     angles[name] = draw.angle[:, :, 0, 1].double()
-    participation[name] = e.participation_ranks[0]
+    participation[name] = e.participation_ranks().value[0]
     glue(f"angle-participation-{name}", participation[name])
     last = angles[name][:, -1].rad2deg()
     glue(f"angle-deviation-{name}", float(last.std()))
