@@ -251,7 +251,7 @@ against = sweep.table("steps", "pytorch", ".2f", chosen)
 for key in ["pytorch", *chosen]:
     row = f"{title(key)}: seeds that arrive"
     against.loc[row] = [sweep.arrived(key, p) for p in sweep.places]
-against
+display(against)
 
 # %% [markdown]
 # ### At equal learning rates
