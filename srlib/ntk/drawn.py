@@ -1,6 +1,5 @@
 """The neural tangent kernel of drawn networks (N1)."""
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -64,11 +63,10 @@ def empirical(network: Network, x1: Tensor, x2: Tensor | None = None, *, chunk_s
     """
     size = None if chunk_size is None else _validation.width(chunk_size, "chunk_size")
     network, runs = _runs(network, x1, x2)
-    N, kernel = runs[0].output.shape[1], None
-    for factors in _factors(network, runs):
-        if kernel is None:  # the readout's term
-            kernel = math.prod(_grams(network, *factors))
-            continue
+    N, terms = runs[0].output.shape[1], _factors(network, runs)
+    h, d = _grams(network, *next(terms))  # the readout's
+    kernel = h * d
+    for factors in terms:
         for start in range(0, N, size or max(1, N)):
             row = slice(start, start + (size or N))
             kernel[:, row].addcmul_(*_grams(network, *factors, row))
@@ -111,7 +109,8 @@ def layers(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
     torch.Size([5, 3, 3, 3])
     """
     network, runs = _runs(network, x1, x2)
-    terms = [math.prod(_grams(network, *factors)) for factors in _factors(network, runs)]
+    grams = (_grams(network, *factors) for factors in _factors(network, runs))
+    terms = [h * d for h, d in grams]
     return torch.stack([_arranged(network, term) for term in terms[::-1]], 1).to(x1.dtype)
 
 
@@ -127,12 +126,11 @@ def _runs(network: Network, x1: Tensor, x2: Tensor | None) -> tuple[Network, lis
 def _factors(network: Network, runs: list[Activations]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     """Yield, for each term of the kernel, the vectors of all inputs whose Gram matrices are its factors.
 
-    Features ``(batch, N, n)``, and sensitivities of every output to what they feed ``(batch, N, C, n)``: unit vectors
-    for the readout, which comes first, and then delta_l for layers L, ..., 1.
+    Features ``(batch, N, n)``, and sensitivities of every output to what they feed ``(batch, N, C, n)``: unit vectors,
+    left out, for the readout, which comes first, and then delta_l for layers L, ..., 1.
     """
+    yield [run.post[-1] for run in runs], []
     *weights, V = network.matrices
-    unit = torch.eye(V.shape[1], dtype=V.dtype, device=V.device)
-    yield [run.post[-1] for run in runs], [unit.expand(*run.post[-1].shape[:2], -1, -1) for run in runs]
     deltas = [V.unsqueeze(1)] * len(runs)
     for l in reversed(range(network.depth)):
         if l < network.depth - 1:
@@ -146,14 +144,20 @@ def _back(delta: Tensor, W: Tensor) -> Tensor:
     return (W.mT @ delta.flatten(1, 2).mT).mT.unflatten(1, delta.shape[1:3])
 
 
-def _grams(network: Network, features: list[Tensor], deltas: list[Tensor], row=slice(None)) -> tuple[Tensor, Tensor]:
+def _grams(
+    network: Network, features: list[Tensor], deltas: list[Tensor], row: slice = slice(None)
+) -> tuple[Tensor, Tensor]:
     """Inner products of features and of sensitivities, as (batch, N1, 1, N2, 1) and (batch, N1, C, N2, C)."""
     h = features[0][:, row] @ features[-1].mT
     if network.biases is not None:
         h = h + 1  # a bias is the weight of a feature that is always 1
+    h = h[:, :, None, :, None]
+    if not deltas:
+        C = network.matrices[-1].shape[1]
+        return h, torch.eye(C, dtype=h.dtype, device=h.device).unsqueeze(1)
     left, right = deltas[0][:, row], deltas[-1]
     d = left.flatten(1, 2) @ right.flatten(1, 2).mT
-    return h[:, :, None, :, None], d.reshape(*left.shape[:3], *right.shape[1:3])
+    return h, d.reshape(*left.shape[:3], *right.shape[1:3])
 
 
 def _arranged(network: Network, kernel: Tensor) -> Tensor:

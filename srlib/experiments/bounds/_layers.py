@@ -50,15 +50,15 @@ def trace(network: Network, h: Tensor) -> Trace:
     return Trace(post, gates, [*pre, output if output.ndim == 3 else output.unsqueeze(-1)])
 
 
-def log_norms(network: Network) -> Tensor:
-    """Logarithms of the spectral norms, shape ``(batch, d)``; 0 is allowed."""
-    return torch.stack([torch.linalg.matrix_norm(W, 2) for W in network.matrices], -1).log()
+def norms(network: Network) -> Tensor:
+    """Spectral norms, shape ``(batch, d)``; 0 is allowed."""
+    return torch.stack([torch.linalg.matrix_norm(W, 2) for W in network.matrices], -1)
 
 
 def spectra(network: Network) -> tuple[Tensor, list[Tensor]]:
-    """Logarithms of the spectral norms, ``(batch, d)``, and all singular values over them, ``(batch, k_l)`` each."""
+    """Spectral norms ``(batch, d)``, none of them 0, and all singular values over them, ``(batch, k_l)`` each."""
     sigma = [torch.linalg.svdvals(W) for W in network.matrices]
-    norms = torch.stack([s[:, 0] for s in sigma], -1)
-    if (norms == 0).any():
+    largest = torch.stack([s[:, 0] for s in sigma], -1)
+    if (largest == 0).any():
         raise ValueError("layers must be nonzero: the stable rank of a zero matrix is not defined, got norm 0")
-    return norms.log(), [s / s[:, :1] for s in sigma]
+    return largest, [s / s[:, :1] for s in sigma]

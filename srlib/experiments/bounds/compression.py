@@ -49,7 +49,7 @@ def truncate(network: Network, kept: int | Sequence[int] | Tensor) -> Network:
     network = checked(network)
     matrices = network.matrices
     if isinstance(kept, Integral) and not isinstance(kept, bool):
-        kept = [kept] * len(matrices)
+        kept = [int(kept)] * len(matrices)
     counts = kept if isinstance(kept, Tensor) else torch.as_tensor(kept)
     if counts.dtype.is_floating_point or counts.dtype == torch.bool:
         raise TypeError(f"kept must hold integers, got {kept!r}")
@@ -139,7 +139,7 @@ def compressed_size(network: Network, *, radius: float, margin: float | Tensor) 
     radius = _validation.positive(radius, "radius")
     norms, sigma = spectra(network)
     d, gamma = len(sigma), _validation.per_network(margin, network.batch, "margin", norms)
-    tolerance = gamma.log() - math.log(math.sqrt(2) * d * radius) - norms.sum(-1)
+    tolerance = gamma.log() - math.log(math.sqrt(2) * d * radius) - norms.log().sum(-1)
     ranks = torch.stack([(s.log() > tolerance.unsqueeze(-1)).sum(-1) for s in sigma], -1)
     sides = torch.tensor([sum(W.shape[-2:]) for W in network.matrices], device=ranks.device)
     dense = torch.tensor([math.prod(W.shape[-2:]) for W in network.matrices], device=ranks.device)

@@ -133,8 +133,8 @@ def norm_bound(
     if not 0 < delta < 1:
         raise ValueError(f"delta must lie in (0, 1), got {delta}")
     loss = margin_loss(activations(network, x).output, labels, gamma)
-    norms, sigma = spectra(network)
-    ranks = torch.stack([s.square().sum(-1) for s in sigma], -1)
+    s, sigma = spectra(network)
+    ranks = torch.stack([t.square().sum(-1) for t in sigma], -1)
     d, h, m = len(sigma), max(W.shape[-2] for W in network.matrices), len(x)
-    amplification = 2 * (x.norm(dim=-1).max().log() + norms.sum(-1) - gamma.log())
+    amplification = 2 * (x.norm(dim=-1).max().log() + s.log().sum(-1) - gamma.log())
     return NormBound(loss, amplification, ranks, d**2 * h * math.log(d * h), math.log(d * m / delta), m)  # G1

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.experiments.bounds._layers import checked, log_norms, spectra
+from srlib.experiments.bounds._layers import checked, norms, spectra
 from srlib.network import Network
 
 __all__ = ["Perturbation", "perturbation"]
@@ -96,8 +96,7 @@ def perturbation(network: Network, perturbed: Network, *, radius: float) -> Pert
     kinds = [(*(tuple(W.shape[1:]) for W in net.matrices), net.negative_slope) for net in (network, perturbed)]
     if kinds[0] != kinds[1]:
         raise ValueError(f"perturbed must have the shapes and the slope {kinds[0]}, got {kinds[1]}")
-    norms, _ = spectra(network)
+    s, _ = spectra(network)
     pairs = zip(perturbed.parameters, network.parameters, strict=True)
     change = network.with_parameters(V - W for V, W in pairs)
-    relative, growth = ((log_norms(net) - norms).exp() for net in (change, perturbed))
-    return Perturbation(relative, growth, math.log(radius) + norms.sum(-1))
+    return Perturbation(norms(change) / s, norms(perturbed) / s, math.log(radius) + s.log().sum(-1))

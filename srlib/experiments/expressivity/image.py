@@ -38,7 +38,7 @@ def lengths(network: Network, curve: Curve) -> Lengths:
     Parameters
     ----------
     network
-        As for :func:`breakpoints`.
+        As for :func:`kinks`.
     curve
         A curve; on a circle the networks must have no biases, which would make the pieces leave their planes.
 
@@ -50,9 +50,9 @@ def lengths(network: Network, curve: Curve) -> Lengths:
     Raises
     ------
     TypeError
-        As for :func:`breakpoints`.
+        As for :func:`kinks`.
     ValueError
-        As for :func:`breakpoints`, and for networks with biases along a circle.
+        As for :func:`kinks`, and for networks with biases along a circle.
 
     References
     ----------

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -11,13 +12,14 @@ from srlib import _validation
 from srlib.experiments.expressivity.curves import Curve, evaluate, vanishes
 from srlib.network import Network
 
-__all__ = ["Pieces", "Switches"]
+__all__ = ["LayerKinks", "Pieces"]
 
 #: Points of a curve closer than this part of its parameter interval are one point.
 SAME = 1e-12
 
 
-class Switches(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LayerKinks:
     """Where the neurons of one layer switch, ordered by network and parameter; all of shape ``(K,)``.
 
     Parameters
@@ -78,7 +80,7 @@ def chunks(network: Network, curve: Curve) -> Iterator[tuple[int, Network]]:
         yield first, network[first : first + rows]
 
 
-def follow(network: Network, curve: Curve) -> Iterator[tuple[Pieces, Switches | None]]:
+def follow(network: Network, curve: Curve) -> Iterator[tuple[Pieces, LayerKinks | None]]:
     """Yield the pieces of the features of every layer, the input first, and where the layer's neurons switch."""
     biases = network.biases or [None] * network.depth
     pieces = _of_input(curve, batch=network.batch, biased=network.biases is not None)
@@ -92,9 +94,9 @@ def follow(network: Network, curve: Curve) -> Iterator[tuple[Pieces, Switches | 
         # features vanish only where a neuron before, or the curve, has a zero: at the border of a piece
         border = start - pieces.start[parent] <= SAME * (curve.knots[-1] - curve.knots[0])
         silent = border & vanishes(pieces.features, pieces.start, curve.circular)[parent]
-        switches = Switches(owner[at], start[at], neuron, silent[at])
+        kinks = LayerKinks(owner[at], start[at], neuron, silent[at])
         pieces = Pieces(owner, start, stop, torch.where(gates.unsqueeze(1), pre, network.negative_slope * pre))
-        yield pieces, switches
+        yield pieces, kinks
 
 
 def _of_input(curve: Curve, *, batch: int, biased: bool) -> Pieces:
@@ -155,9 +157,9 @@ def _zeros(pieces: Pieces, pre: Tensor, circular: bool) -> tuple[Tensor, Tensor]
         left, right = left[piece, neuron], right[piece, neuron]
         return piece, start + (stop - start) * (left / (left - right))
 
-    a, b, *constant = pre[piece, :, neuron].unbind(-1)  # a cos t + b sin t + c = |(a, b)| cos(t - phase) + c
+    a, b, *offset = pre[piece, :, neuron].unbind(-1)  # a cos t + b sin t + c = |(a, b)| cos(t - phase) + c
     phase = torch.atan2(b, a)
-    half = torch.acos((-constant[0] / torch.hypot(a, b)).clamp(-1, 1)) if constant else math.pi / 2
+    half = torch.acos((-offset[0] / torch.hypot(a, b)).clamp(-1, 1)) if offset else math.pi / 2
     roots = torch.cat([start + torch.remainder(phase + side * half - start, 2 * math.pi) for side in (-1, 1)])
     inside = roots < stop.repeat(2)
     return piece.repeat(2)[inside], roots[inside]
