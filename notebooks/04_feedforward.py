@@ -21,12 +21,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from figures import feedforward as figures
 from IPython.display import display
-from measurements import feedforward as measure
-from measurements.feedforward import each
 
 import srlib
+from figures import feedforward as figures
+from measurements import feedforward as measure
+from measurements.feedforward import each
 from srlib import Ensemble, check, haar
 from srlib.check import glue
 from srlib.moments import feature_norm, fluctuation_exponent
@@ -200,26 +200,22 @@ def wrong_means(mean):
     }
 
 
-def second_moments(e, q):
+def second_moments(ensembles, q):
     """The recursion of F3, for putting wrong quartic traces into it."""
-    (m, n), q = torch.tensor(e.shapes).T, torch.as_tensor(q)
-    r, s = torch.tensor(e.stable_ranks), torch.tensor(e.spectral_norms)
-    eta, eta4 = (1 + e.negative_slope**2) / 2, (1 + e.negative_slope**4) / 2
+    m, n = each(lambda e: e.shapes, ensembles).unbind(-1)
+    r, s = each(lambda e: (e.stable_ranks, e.spectral_norms), ensembles).unbind(1)
+    a = each(lambda e: [e.negative_slope], ensembles)
+    eta, eta4 = (1 + a**2) / 2, (1 + a**4) / 2
     layers = s**4 * (r**2 + 2 * q) / (n * (n + 2))
-    return (layers * ((m - 1) * eta**2 + 3 * eta4) / (m + 2)).cumprod(0)
+    return (layers * ((m - 1) * eta**2 + 3 * eta4) / (m + 2)).cumprod(-1)
 
 
 def wrong_seconds(ensembles):
-    """F3 with the stable ranks in place of the quartic traces, and with r^2 / k."""
     r = each(lambda e: e.stable_ranks, ensembles)
-    k = each(lambda e: [min(shape) for shape in e.shapes], ensembles)
-    traces = {
-        "stable rank in place of participation rank": r,
-        "a flat spectrum, q = r^2 / k": r**2 / k,
-    }
+    k = each(lambda e: torch.tensor(e.shapes).amin(-1), ensembles)
     return {
-        name: torch.stack(list(map(second_moments, ensembles, q)))
-        for name, q in traces.items()
+        "stable rank in place of participation rank": second_moments(ensembles, r),
+        "a flat spectrum, q = r^2 / k": second_moments(ensembles, r**2 / k),
     }
 
 
@@ -239,8 +235,9 @@ check.exact(
 
 # %%
 linear = [replace(e, negative_slope=1.0) for e in variants]
+q = each(lambda e: e.quartic_traces().value, linear)
 wrong = wrong_seconds(variants) | {
-    "gates all open": each(lambda e: second_moments(e, e.quartic_traces), linear),
+    "gates all open": second_moments(linear, q),
     "square of the mean": means**2,
 }
 check.exact(
@@ -372,7 +369,7 @@ ensembles += [replace(mixed, law=f, negative_slope=a) for f in fixed for a in sl
 
 def terms(e):
     """The exponent's terms, two a layer: 2 / p - 2 / n, and 3 (eta_4 / eta^2 - 1) / m."""
-    p, (m, n) = torch.tensor(e.participation_ranks), torch.tensor(e.shapes).T
+    p, (m, n) = torch.tensor(e.participation_ranks().value), torch.tensor(e.shapes).T
     kappa = ((1 - e.negative_slope**2) / (1 + e.negative_slope**2)) ** 2
     return torch.stack([2 / p - 2 / n, 3 * kappa / m])
 
@@ -446,7 +443,7 @@ pair = [Ensemble((24,) * 3, r, law=f).preserving() for r, f in kinds]
 first, second = dense(pair, networks_order, 14)[:, :, :, 0, -1]
 for e in pair:
     print(
-        f"stable rank {e.stable_ranks[0]:.0f}, participation rank {e.participation_ranks[0]:.1f}:",
+        f"stable rank {e.stable_ranks[0]:.0f}, participation rank {e.participation_ranks().value[0]:.1f}:",
         f"relative variance of the squared norm {feature_norm(e).relative_variance[-1]:.3f}",
     )
 
@@ -478,7 +475,7 @@ for i, (name, (r, law)) in enumerate(crowd.items()):
     network = e.sample(networks_histogram, generator=generator(16 + i))
     X = measure.squared_norms(network, torch.eye(24)[:6])[..., -1]  # inputs are pooled
     X = X[X > 0].log()  # a network dies with probability below 1e-6
-    p = f"{e.participation_ranks[0]:.1f}"
+    p = f"{e.participation_ranks().value[0]:.1f}"
     logs[f"{name}, $r={r:g}$, $p={p}$"] = X
     print(
         f"{name}: participation rank {p}, exponent {fluctuation_exponent(e):.2f},",
@@ -501,7 +498,7 @@ for i, (n, (part, law)) in enumerate(itertools.product((16, 24), kinds)):
     for (a, slope), L in itertools.product(enumerate(slopes), range(1, 7)):
         e = Ensemble((n,) * (L + 1), n / part, law=law, negative_slope=slope)
         epsilon, exact = fluctuation_exponent(e), feature_norm(e).log_ratio[-1]
-        naive = epsilon + 2 * L * (part / n - 1 / e.participation_ranks[0])
+        naive = epsilon + 2 * L * (part / n - 1 / e.participation_ranks().value[0])
         table.append([a, exact, epsilon, naive, value[a, L - 1], error[a, L - 1]])
 kind, exact, epsilon, *_ = table = np.array(table).T
 glue("collapse-points", len(kind))

@@ -21,12 +21,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from figures import jacobian as figures
 from IPython.display import display
-from measurements import jacobian as measure
-from measurements.feedforward import basis, each, squared_norms
 from scipy.special import digamma
 
+from figures import jacobian as figures
+from measurements import jacobian as measure
+from measurements.feedforward import basis, each, squared_norms
 from srlib import Ensemble, arccos, check, feedforward, sample
 from srlib.check import glue
 from srlib.moments import feature_norm, fluctuation_exponent, log_growth
@@ -208,7 +208,7 @@ wide = [Ensemble((2000, n, 2000), r, law=f, negative_slope=a) for n, r, f, a in 
 epsilon, (typical, variance, _) = each(fluctuation_exponent, wide), measure.growth(wide)
 gap = each(lambda e: feature_norm(e).log_mean[-1], wide) - typical.sum(-1)
 gap, variance = 2 * gap / epsilon, variance.sum(-1) / epsilon
-ranks = each(lambda e: (e.participation_ranks, e.stable_ranks), wide)
+ranks = each(lambda e: (e.participation_ranks().value, e.stable_ranks), wide)
 by_rank = 1 + 2 * (1 / ranks).diff(dim=1).sum((1, 2)) / epsilon
 print(f"twice the gap over the exponent: {gap.min():.3f} to {gap.max():.3f}")
 print(f"variance over the exponent: {variance.min():.3f} to {variance.max():.3f}")
@@ -320,7 +320,7 @@ kinds = {"two-level": two_level, "projector": projector}
 paths, growth = {}, {}
 for i, (name, law) in enumerate(kinds.items()):
     e = Ensemble((32,) * 61, 8, law=law).preserving()
-    label = f"{name}, $p={e.participation_ranks[0]:.1f}$"
+    label = f"{name}, $p={e.participation_ranks().value[0]:.1f}$"
     growth[label] = log_growth(e).mean, log_growth(e).variance
     paths[label] = squared_norms(draw(e, 40, 30 + i), torch.eye(32)[:1]).squeeze(1).log10()
     typical = log_growth(e).mean.sum().item() / math.log(10)
@@ -403,7 +403,7 @@ def overlap(p):
     return cosine**2 + beta * (1 + (1 - 2 / n) * cosine**2)
 
 
-p = each(lambda e: e.participation_ranks, layers)
+p = each(lambda e: e.participation_ranks().value, layers)
 wrong = {
     "stable rank in place of participation rank": overlap(r).expand(3, 3),
     "no fluctuation": (cosine**2).expand(3, 3) + 1e-12,
@@ -422,7 +422,8 @@ laws = kinds | {"power law": power_law, "uniform": uniform_sphere}
 layers = [Ensemble((n, n), r, law=law) for law in laws.values() for r in (16, 32, 64, 96)]
 found = [measure.cosine_errors(e, at, 24, generator(i)) for i, e in enumerate(layers, 70)]
 squares = torch.stack(found) / at.sin()[:, None] ** 4  # (layers, angles, matrices)
-p, r = each(lambda e: e.participation_ranks, layers), each(lambda e: e.stable_ranks, layers)
+p = each(lambda e: e.participation_ranks().value, layers)
+r = each(lambda e: e.stable_ranks, layers)
 found, naive = (squares / (1 / q - 1 / n)[:, :, None] for q in (p, r))
 ratio = found.mean(-1).sqrt()
 print(f"standard deviation over its leading order: {ratio.min():.2f} to {ratio.max():.2f}")

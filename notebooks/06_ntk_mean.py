@@ -19,10 +19,10 @@ import math
 from dataclasses import replace
 
 import torch
-from figures import ntk_mean as figures
 from IPython.display import display
-from measurements import ntk_mean as measure
 
+from figures import ntk_mean as figures
+from measurements import ntk_mean as measure
 from srlib import Ensemble, arccos, check, ntk, spectra
 from srlib.check import glue
 from srlib.experiments import data

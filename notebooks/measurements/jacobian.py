@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from scipy.special import digamma, gammaln
 
+from measurements.feedforward import squared_norms
 from srlib import Ensemble, Network, feedforward, haar, sample, spectra
 from srlib.moments import log_growth
-
-from .feedforward import squared_norms
 
 __all__ = [
     "biased",
