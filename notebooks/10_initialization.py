@@ -22,13 +22,13 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
-from figures import initialization as figures
 from IPython.display import display
-from measurements import initialization as measured
-from measurements.initialization import exponent, inverse_rank, mean, quote, title
 from scipy import stats
 from torch import nn
 
+from figures import initialization as figures
+from measurements import initialization as measured
+from measurements.initialization import exponent, inverse_rank, mean, quote, title
 from srlib import Ensemble, check, feedforward, init, moments, ntk, sample, spectra
 from srlib.check import glue
 from srlib.experiments.training import cross_entropy

@@ -19,10 +19,10 @@ import math
 from dataclasses import replace
 
 import torch
-from figures import expressivity as figures
-from measurements import expressivity as measured
 from torch.nn.functional import pad
 
+from figures import expressivity as figures
+from measurements import expressivity as measured
 from srlib import Ensemble, Network, arccos, check, feedforward, haar, sample
 from srlib.check import glue
 from srlib.experiments import data, expressivity, training
@@ -291,7 +291,7 @@ for i, (name, (law, values)) in enumerate(families.items()):
     ensembles = [Ensemble((width,) * 7, r, law=law) for r in values]
     drawn = [counts(e, networks_spread, 50 + 10 * i + j) for j, e in enumerate(ensembles)]
     relative = torch.stack([c.std(0)[[2, 5]] / (2 * width) for c in drawn])
-    spread[name] = values, [e.participation_ranks[0] for e in ensembles], relative
+    spread[name] = values, [e.participation_ranks().value[0] for e in ensembles], relative
     print(f"{name}: r = {values}, spread in layer 6:", [f"{v:.1f}" for v in relative[:, 1]])
 
 low = counts(Ensemble((n,) * 5, 2.0, law=projector), replicates, 85)

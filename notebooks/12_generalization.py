@@ -20,12 +20,12 @@ from functools import partial
 
 import numpy as np
 import torch
-from figures import generalization as figures
 from IPython.display import display
-from measurements import generalization as measured
-from measurements.generalization import following, layers, lipschitz, network, outputs
 from torch.nn.functional import avg_pool2d, normalize, pad
 
+from figures import generalization as figures
+from measurements import generalization as measured
+from measurements.generalization import following, layers, lipschitz, network, outputs
 from srlib import Network, check, rank, sample
 from srlib.check import glue
 from srlib.experiments import bounds, data

@@ -493,7 +493,7 @@ def test_points_of_the_curves():
             "spherical_length must be positive, got 0",
             lambda: expressivity.mean_kinks(Ensemble((3, 4), 2), 0),
         ),
-        (ValueError, "deterministic", lambda: expressivity.mean_gain(Ensemble((3, 4), 2, law=spectra.uniform_sphere))),
+        (ValueError, "with levels", lambda: expressivity.mean_gain(Ensemble((3, 4), 2, law=spectra.uniform_sphere))),
     ],
 )
 def test_bad_input(rejects, error, message, call):

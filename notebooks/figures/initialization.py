@@ -5,9 +5,9 @@ import math
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.ticker import NullLocator
-from measurements.initialization import depth_of, title
 from scipy import optimize, stats
 
+from measurements.initialization import depth_of, title
 from srlib import plotting
 
 __all__ = ["STYLES", "collapse", "curves", "effects", "scale", "survival", "trainability"]
