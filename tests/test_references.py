@@ -310,7 +310,7 @@ def test_accept_that_cannot_write_all_writes_nothing(tmp_path):
     targets[0].write_text("old")
     (tmp_path / f".b.{os.getpid()}").mkdir()  # in the way of the second file
     with pytest.raises(IsADirectoryError):
-        references.replace({target: b"new" for target in targets})
+        references.write({target: b"new" for target in targets})
     assert targets[0].read_text() == "old"
 
 

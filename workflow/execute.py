@@ -25,7 +25,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from kernel import environment, manager
 from papermill.exceptions import PapermillExecutionError
-from project import BUILD, LOGS, ROOT, SOURCE, ProjectError, run
+from project import BUILD, LOGS, ROOT, SOURCE, ProjectError, run, write
 
 # Metadata that a reference's cells keep. The last is jupytext's: without it syncing the pair would move blank lines.
 KEPT = ("mystnb", "tags", "lines_to_next_cell")
@@ -47,7 +47,7 @@ def main() -> None:
         executed = execute(
             notebook, source, parameters=given, position=arguments.position, progress=None if published else output
         )
-        write(normalize(executed, source), output)
+        write({output: nbformat.writes(normalize(executed, source)) + "\n"})
     except ProjectError as error:
         if published:
             raise
@@ -298,17 +298,6 @@ def merge_streams(outputs: list) -> list:
         else:
             merged.append(output)
     return merged
-
-
-def write(notebook: nbformat.NotebookNode, output: Path) -> None:
-    """Write beside the target, then rename: a killed run leaves no half-written notebook."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        nbformat.write(notebook, scratch)
-        scratch.replace(output)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def announce(output: Path) -> None:

@@ -5,9 +5,12 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import signal
+import statistics
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -123,6 +126,35 @@ def read_json(path: Path):
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise damaged(path, "JSON file", error) from None
+
+
+def write(contents: dict[Path, str | bytes]) -> None:
+    """Write all files beside their targets before the first is renamed: a killed run leaves all of them, or none."""
+    scratch = {target: target.with_name(f".{target.name}.{os.getpid()}") for target in contents}
+    try:
+        for target, content in contents.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch[target].write_bytes(content.encode() if isinstance(content, str) else content)
+        for target, path in scratch.items():
+            path.replace(target)
+    finally:
+        for path in scratch.values():
+            path.unlink(missing_ok=True)
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the lower quartile, the median and the upper quartile; infinite values are larger than all others."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
+    return low, middle, high
+
+
+def processor() -> str:
+    """Return what the machine calls its processor."""
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine() or "not reported"
 
 
 def damaged(path: Path, kind: str, error: Exception) -> ProjectError:

@@ -8,12 +8,24 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import performance
 import portable
 import yaml
-from project import BUILD, CLAIMS, EXECUTED, LOCK, LOGS, ROOT, SOURCE, ProjectError, notebooks, read_notebook, run
+from project import (
+    BUILD,
+    CLAIMS,
+    EXECUTED,
+    LOCK,
+    LOGS,
+    ROOT,
+    SOURCE,
+    ProjectError,
+    notebooks,
+    processor,
+    read_notebook,
+    run,
+)
 
 SITE = BUILD / "html"
 PREVIOUS = BUILD / "html.previous"
@@ -73,14 +85,6 @@ def environment() -> str:
 def requirements() -> list[str]:
     metadata = importlib.metadata.metadata("srlib")
     return [line.split(";")[0].strip().lower() for line in metadata.get_all("Requires-Dist", [])]
-
-
-def processor() -> str:
-    try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "not reported"
 
 
 def parameters() -> str:
