@@ -1,12 +1,13 @@
 """The neural tangent kernel of infinitely wide networks (N3)."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from srlib import _validation, arccos
+from srlib import _validation
 from srlib.ensemble import Ensemble
 
 __all__ = ["Kernels", "infinite"]
@@ -15,8 +16,8 @@ __all__ = ["Kernels", "infinite"]
 #: bytes of those that go through the layers together, few enough to stay in cache.
 _CHUNK, _BLOCK = 2**20, 2**20
 
-#: Angles whose cosine is closer to 1 or -1 than this are taken from the difference of the two inputs.
-_NEAR = 1e-3
+#: Differences of two inputs of which a matrix product would keep less than this share are formed, pair by pair.
+_NEAR = 5e-4
 
 
 class Kernels(NamedTuple):
@@ -93,22 +94,28 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
     x1 = _inputs(ensemble, x1, "x1")
     symmetric = x2 is None
     x2 = x1 if symmetric else _inputs(ensemble, x2, "x2")
-    if x1.dtype != x2.dtype:
-        raise TypeError(f"x1 and x2 must have one dtype, got {x1.dtype} and {x2.dtype}")
+    if (x1.dtype, x1.device) != (x2.dtype, x2.device):
+        raise TypeError(
+            f"x1 and x2 must have one dtype and one device, got {x1.dtype} and {x2.dtype} on {x1.device} and {x2.device}"
+        )
     whole = -(-len(x1) // 8) if symmetric else len(x1)  # an eighth of the rows, lest much be computed twice
     size = _chunk(chunk_size) or min(whole, _CHUNK // max(1, len(x2)))
 
-    norm1, unit1 = _polar(x1)
-    norm2, unit2 = (norm1, unit1) if symmetric else _polar(x2)
+    means, bend = _means(ensemble), _bend(ensemble.negative_slope)
+    first = _polar(x1)
+    second = first if symmetric else _polar(x2)
+    if torch.is_grad_enabled() and (x1.requires_grad or x2.requires_grad):
+        blocks = [_block(means, bend, [t[row] for t in first], second) for row in _rows(len(x1), size)]
+        kernels = (torch.cat(rows).to(x1.dtype) for rows in zip(*blocks, strict=True))
+        return Kernels(*(_mirrored(kernel) if symmetric else kernel for kernel in kernels))
     kernels = Kernels(x1.new_empty(len(x1), len(x2)), x1.new_empty(len(x1), len(x2)))
     for row in _rows(len(x1), size):
         column = slice(row.start if symmetric else 0, None)
-        theta = _angles(unit1[row], unit2[column])
-        for kernel, geometry in zip(kernels, _geometry(ensemble, theta), strict=True):
-            block = geometry.mul_(norm1[row, None]).mul_(norm2[column])
+        blocks = _block(means, bend, [t[row] for t in first], [t[column] for t in second])
+        for kernel, block in zip(kernels, blocks, strict=True):
             if symmetric:  # what lies below the diagonal is copied from above it
                 square = block[:, : len(block)]
-                square.copy_(square.triu() + square.triu(1).mT)
+                square.copy_(_mirrored(square))
                 kernel[column, row] = block.mT.to(kernel.dtype)
             kernel[row, column] = block.to(kernel.dtype)
     return kernels
@@ -119,7 +126,11 @@ def _chunk(size: int | None) -> int | None:
 
 
 def _rows(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, max(1, size))]
+    return [slice(start, start + max(1, size)) for start in range(0, max(1, count), max(1, size))]
+
+
+def _mirrored(square: Tensor) -> Tensor:
+    return square.triu() + square.triu(1).mT
 
 
 def _inputs(ensemble: Ensemble, x: Tensor, name: str) -> Tensor:
@@ -134,56 +145,87 @@ def _inputs(ensemble: Ensemble, x: Tensor, name: str) -> Tensor:
     return x
 
 
+def _bend(slope: float) -> float:
+    """Return ``(1 - a)^2 / (2 pi eta)``."""
+    return ((1 - slope) / math.hypot(1, slope)) ** 2 / math.pi
+
+
+def _means(ensemble: Ensemble) -> list[float]:
+    """Logarithms of the means of the kernel's terms at a unit input, which leave the floating range before sums do."""
+    gain = math.log(math.hypot(1, ensemble.negative_slope))
+    norms, ranks = ensemble.spectral_norms, ensemble.stable_ranks
+    output = 2 * math.fsum(  # log E ||h_L||^2
+        math.log(s) + (gain + math.log(r / (2 * n)) / 2)
+        for s, r, n in zip(norms, ranks, ensemble.widths[:-1], strict=True)
+    )
+    backward = output + 2 * math.log(ensemble.readout_norm) - math.log(ensemble.widths[-1])
+    layers = zip(norms, ranks, ensemble.shapes, strict=True)
+    return [*(backward - 2 * math.log(s) - math.log(r / (m * n)) for s, r, (m, n) in layers), output]  # N1
+
+
 def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return norms and unit vectors in at least float32; a zero vector stays one."""
+    """Return square roots of the norms and unit vectors, in at least float32; a zero vector stays one."""
     x = x.to(_validation.compute_dtype(x.dtype))
-    norm = torch.linalg.vector_norm(x, dim=-1)
-    return norm, torch.where(norm.unsqueeze(-1) > 0, x / norm.unsqueeze(-1), 0)
+    largest = x.detach().abs().amax(-1, keepdim=True)
+    x = x / largest.masked_fill(largest == 0, 1)  # squares leave the floating range before norms do
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    norm = norm.masked_fill(norm == 0, 1)
+    return (largest.sqrt() * norm.sqrt()).squeeze(-1), x / norm
 
 
-def _angles(x: Tensor, y: Tensor) -> Tensor:
-    """Angles between the rows of two matrices of unit vectors, accurate near 0 and pi as well."""
-    cos = x @ y.mT
-    theta = cos.clamp(-1, 1).acos_()
-    near = (cos.abs() > 1 - _NEAR).nonzero()
-    for i, j in (pairs.unbind(-1) for pairs in near.split(1024)):
-        theta[i, j] = arccos.between(x[i], y[j])
-    return theta
+def _block(means: list[float], bend: float, first: Sequence[Tensor], second: Sequence[Tensor]) -> Kernels:
+    """Kernels of two sets of inputs, given in polar form."""
+    (root1, unit1), (root2, unit2) = first, second
+    largest = torch.finfo(unit1.dtype).max
+    scales = []  # square roots of the final scale, which stay in the floating range as long as the kernel does
+    for mean in (means[-1], max(means)):
+        factor = math.exp(min(mean / 4, math.log(largest)))
+        scales.append([(root * factor).clamp(max=largest) for root in (root1, root2)])
+    weights = [math.exp(mean - max(means)) for mean in means]
+
+    cos, tiles = unit1 @ unit2.mT, []
+    for row in _rows(len(cos), _BLOCK // (cos.element_size() * max(1, len(unit2)))):
+        kernels = _geometry(weights, bend, *_half_angles(unit1[row], unit2, cos[row]))
+        roots = [(scale1[row, None] * scale2).clamp_(max=largest) for scale1, scale2 in scales]
+        tiles.append([kernel.mul_(root).mul_(root) for kernel, root in zip(kernels, roots, strict=True)])
+    return Kernels(*(torch.cat(rows) for rows in zip(*tiles, strict=True)))
 
 
-def _geometry(ensemble: Ensemble, theta: Tensor) -> Kernels:
-    """Kernels of unit inputs at the given angles."""  # N3
-    a = ensemble.negative_slope
-    eta = (1 + a**2) / 2
-    bend = (1 - a) ** 2 / (2 * math.pi * eta)
-    power = [s**2 * r for s, r in zip(ensemble.spectral_norms, ensemble.stable_ranks, strict=True)]
-    growth = math.fsum(math.log(eta * c / n) for c, n in zip(power, ensemble.widths, strict=False))
-    output = growth + math.log(ensemble.readout_norm**2 / ensemble.widths[-1])  # of E f^2
-    means = [_exp(output + math.log(n * m / c)) for (m, n), c in zip(ensemble.shapes, power, strict=True)]  # N1
-
-    kernels = Kernels(torch.empty_like(theta), torch.zeros_like(theta))
-    size = _BLOCK // theta.element_size()
-    one, buffers = theta.new_ones(()), theta.new_empty(5, min(size, theta.numel()))
-    for angle, feature, tangent in zip(*(t.flatten().split(size) for t in (theta, *kernels)), strict=True):
-        # Half the angle, its sine and its cosine: one inverse sine a layer, and nothing cancels for nearby inputs.
-        half, sin, cos, loss, other = buffers[:, : len(angle)]
-        torch.mul(angle, 0.5, out=half)
-        torch.sin(half, out=sin)
-        torch.cos(half, out=cos)
-        torch.square(sin, out=loss)  # (1 - cos theta) / 2
-        for mean in means:
-            tangent.add_(cos_theta := torch.sub(one, loss, alpha=2, out=other), alpha=mean)
-            # (1 - cos theta') / 2 = (1 - cos theta) / 2 - bend (sin theta - theta cos theta) / 2
-            loss.addcmul_(sin, cos, value=-bend).addcmul_(half, cos_theta, value=bend).clamp_(0, 1)
-            tangent.mul_(torch.sub(one, half, alpha=2 * bend, out=other))  # kappa_0 / eta
-            torch.sqrt(loss, out=sin)
-            torch.sub(one, loss, out=cos).sqrt_()
-            torch.asin(sin, out=half)
-        torch.sub(one, loss, alpha=2, out=feature).mul_(_exp(growth))
-        tangent.add_(feature)
-    return kernels
+def _half_angles(x: Tensor, y: Tensor, cos: Tensor) -> list[Tensor]:
+    """Squared sines and cosines of half the angles between unit vectors, each accurate where it is small."""
+    half, limits = cos.new_ones(()) / 2, torch.finfo(cos.dtype)
+    squares = [torch.sub(half, cos, alpha=0.5), torch.add(half, cos, alpha=0.5)]
+    size = max(1, _BLOCK // (x.element_size() * x.shape[1]))
+    for k, sign in enumerate((1, -1)):  # ||x - y||^2 / 4 and ||x + y||^2 / 4
+        near = squares[k] < _NEAR
+        pairs, before = near.nonzero(), math.inf
+        while max(size, near.numel() // 16) < len(pairs) < before / 2:
+            # A product of matrices keeps the precision of a cluster once one of its members is subtracted from all.
+            member = y[near.sum(0).argmax()].detach()
+            a, b = x - sign * member, y - member
+            lengths = (a.square().sum(-1, keepdim=True) + b.square().sum(-1)) / 4
+            distances = torch.sub(lengths, a @ b.mT, alpha=sign / 2)
+            found = near & (distances >= 2 * _NEAR * lengths)
+            squares[k] = torch.where(found, distances, squares[k])
+            near &= ~found
+            pairs, before = near.nonzero(), len(pairs)
+        for i, j in (part.unbind(-1) for part in pairs.split(size)):
+            squares[k][i, j] = torch.sub(x[i], y[j], alpha=sign).square().sum(-1) / 4
+    return [square.clamp_(limits.tiny, 1 - limits.eps) for square in squares]  # roots have no slope at 0
 
 
-def _exp(value: float) -> float:
-    """Exponential that overflows to infinity, as a tensor's does."""
-    return math.exp(value) if value < 709 else math.inf
+def _geometry(weights: list[float], bend: float, sine2: Tensor, cosine2: Tensor) -> Kernels:
+    """Kernels at squared sines and cosines of half the angles, a weight for each term."""  # N3
+    limits = torch.finfo(sine2.dtype)
+    one = sine2.new_ones(())
+    tangent = torch.zeros_like(sine2)
+    for weight in weights[:-1]:
+        sin, cos = sine2.sqrt(), cosine2.sqrt()
+        half = torch.atan2(sin, cos)
+        cos_theta = torch.sub(one, sine2, alpha=2)
+        tangent = tangent.add_(cos_theta, alpha=weight).mul_(torch.sub(one, half, alpha=2 * bend))
+        sine2 = torch.addcmul(sine2, sin, cos, value=-bend).addcmul_(half, cos_theta, value=bend)
+        sine2 = sine2.clamp_(limits.tiny, 1 - limits.eps)
+        cosine2 = torch.sub(one, sine2)
+    feature = torch.sub(one, sine2, alpha=2)
+    return Kernels(feature, tangent.add_(feature, alpha=weights[-1]))
