@@ -144,7 +144,7 @@ coins = signs(network, x)
 layers = [
     unfixed(s, spectra.two_level(s, 2.5), networks_signs, generator(2)) for s in e.shapes
 ]
-raw = signs(Network(tuple(layers), network.readout, 0.2), x)
+raw = signs(replace(network, weights=layers), x)
 check.sampled(
     "F4.products",
     "means of 15 signs of pre-activations and of their 105 products are 0",

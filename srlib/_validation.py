@@ -84,6 +84,36 @@ def matrix(W: Tensor, name: str = "W") -> Tensor:
     return W.to(compute_dtype(W.dtype))
 
 
+def kind(value: object) -> str:
+    """Return what a message calls a value of the wrong type: the dtype of a tensor, the type of anything else."""
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+
+
+def inputs(
+    x: Tensor, width: int, dtype: torch.dtype | None = None, *, batch: int | None = None, name: str = "x"
+) -> Tensor:
+    """Return finite inputs ``(N, width)`` of a floating dtype; with ``batch`` also ``(batch, N, width)``."""
+    if not isinstance(x, Tensor) or not x.dtype.is_floating_point or x.dtype != (dtype or x.dtype):
+        wanted = "a floating tensor" if dtype is None else f"a tensor of the weights' dtype {dtype}"
+        raise TypeError(f"{name} must be {wanted}, got {kind(x)}")
+    own = x.ndim == 3 and len(x) == batch
+    if (x.ndim != 2 and not own) or x.shape[-1] != width:
+        also = "" if batch is None else f"; inputs of each network's own have shape ({batch}, N, {width})"
+        raise ValueError(f"{name} must have shape (N, n_0) = (N, {width}), got {tuple(x.shape)}{also}")
+    if not finite(x):
+        raise ValueError(f"{name} must have finite entries, got NaN or infinity")
+    return x
+
+
+def per_network(value: float | Sequence[float] | Tensor, batch: int, name: str, like: Tensor) -> Tensor:
+    """Return one positive finite number for each network, in the dtype and on the device of another tensor."""
+    numbers = value.tolist() if isinstance(value, Tensor) else value
+    numbers = numbers if isinstance(numbers, Sequence) else [numbers] * batch
+    if len(numbers) != batch:
+        raise ValueError(f"{name} must be one number or one for each of the {batch} networks, got {len(numbers)}")
+    return like.new_tensor([positive(number, f"{name}[{b}]") for b, number in enumerate(numbers)])
+
+
 def finite(x: Tensor) -> bool:
     """Tell whether no entry is NaN or infinite, in one pass: both extremes of a tensor tell."""
     return x.numel() == 0 or bool(torch.stack(x.aminmax()).isfinite().all())

@@ -183,26 +183,19 @@ def test_inputs_of_very_different_size():
 
 
 @pytest.mark.parametrize("law", [spectra.two_level, spectra.uniform_sphere])
-def test_chunks_are_calls_in_turn(law, monkeypatch):
+def test_blocks_are_calls_in_turn(law, monkeypatch):
+    monkeypatch.setattr("srlib.collapsed._draws.BLOCK", 4 * 24 * 2)
     ensemble, x, g = replace(MIXED, law=law), generic(2, 12), seeded(0)
     parts = [features(ensemble, x, size, generator=g) for size in (4, 4, 2)]
-    whole = features(ensemble, x, 10, chunk_size=4, generator=seeded(0))
+    whole = features(ensemble, x, 10, generator=seeded(0))
     for name in ("log_feature_norm2", "direction", "output"):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
-    one = features(ensemble, x, 10, chunk_size=1, generator=seeded(0))
-    assert one.gram.shape == whole.gram.shape
-    assert len(one.output.unique(dim=0)) == 10
-    assert torch.equal(features(ensemble, x, 10, chunk_size=99, generator=seeded(0)).output, draw_all(ensemble, x))
-    monkeypatch.setattr("srlib.collapsed._draws._BUDGET", 4 * 24 * 2)
-    assert torch.equal(draw_all(ensemble, x), whole.output)
+    assert len(whole.output.unique(dim=0)) == 10
 
 
-def draw_all(ensemble, x):
-    return features(ensemble, x, 10, generator=seeded(0)).output
-
-
-def test_chunks_have_the_same_law():
-    assert same_law("C2.a", "t", simulated(*CASES["ReLU"], N, chunk_size=50), dense("ReLU"))
+def test_blocks_have_the_same_law(monkeypatch):
+    monkeypatch.setattr("srlib.collapsed._draws.BLOCK", 50 * 24 * 3)
+    assert same_law("C2.a", "t", simulated(*CASES["ReLU"], N), dense("ReLU"))
 
 
 def test_determinism():
@@ -230,8 +223,6 @@ X = generic(2, 12)
         (TypeError, "ensemble must be an srlib.Ensemble, got int", lambda g: features(3, X, 5, generator=g)),
         (TypeError, "samples must be an integer, got 2.5", lambda g: features(MIXED, X, 2.5, generator=g)),
         (ValueError, "samples must be at least 1, got 0", lambda g: features(MIXED, X, 0, generator=g)),
-        (TypeError, "chunk_size must be an integer", lambda g: features(MIXED, X, 5, chunk_size=1.5, generator=g)),
-        (ValueError, "chunk_size must be at least 1", lambda g: features(MIXED, X, 5, chunk_size=0, generator=g)),
         (TypeError, "torch.int64", lambda g: features(MIXED, X, 5, generator=g, dtype=torch.int64)),
         (TypeError, "x must be a tensor of dtype torch.float64, got list", lambda g: features(MIXED, [[1.0]], 5)),
         (TypeError, "got torch.float32", lambda g: features(MIXED, X.float(), 5, generator=g)),

@@ -68,7 +68,7 @@ def test_shapes(batch, n1, n2):
 def test_half_precision_is_computed_in_single():
     net, x = network(dtype=torch.float16), inputs(dtype=torch.float16)
     found = ntk.empirical(net, x)
-    single = type(net)(tuple(W.float() for W in net.weights), net.readout.float(), net.negative_slope)
+    single = net.to(dtype=torch.float32)
     assert torch.equal(found, ntk.empirical(single, x.float()).half())
     ensemble = Ensemble((4, 3), 2)
     assert torch.equal(ntk.infinite(ensemble, x).ntk, ntk.infinite(ensemble, x.float()).ntk.half())

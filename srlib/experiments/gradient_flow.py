@@ -8,20 +8,102 @@ from torch import Tensor
 from srlib import _validation, moments
 from srlib.ensemble import Ensemble
 
-__all__ = ["GradientFlow", "time_factor"]
+__all__ = ["GradientDescent", "GradientFlow", "time_factor"]
 
 #: Rounding that a kernel may show, in units of its size, its number of inputs and the precision of its dtype.
 _ROUNDING = 10
 
 
-class GradientFlow:
-    r"""Least squares by gradient flow, or by full-batch gradient descent, with a constant kernel (N4).
+class _LeastSquares:
+    """Linear dynamics of the residuals: every eigenvector of the kernel decays by itself.
 
-    .. math::
+    ``clock`` is what counts the time: times of the flow, or numbers of steps.
+    """
 
-        \dot r = -\Theta r , \quad r_t = \sum_i e^{-t \lambda_i} \langle v_i, r_0 \rangle v_i ,
-        \qquad\text{or}\qquad
-        r_{k + 1} = (I - \eta\Theta) r_k , \quad r_k = \sum_i (1 - \eta\lambda_i)^k \langle v_i, r_0 \rangle v_i ,
+    def __init__(self, kernel: Tensor) -> None:
+        Theta = _validation.matrix(kernel, "kernel").double()
+        N = Theta.shape[-1]
+        if Theta.shape[-2] != N:
+            raise ValueError(f"kernel must be square, of shape (..., N, N), got {tuple(kernel.shape)}")
+        tolerance = _ROUNDING * N * torch.finfo(kernel.dtype).eps  # the kernel is as exact as its dtype
+        size = Theta.abs().amax((-2, -1))
+        asymmetry = (Theta - Theta.mT).abs().amax((-2, -1))
+        if (asymmetry > tolerance * size).any():
+            raise ValueError(f"kernel must be symmetric, got entries that differ by up to {asymmetry.max():.3g}")
+        eigenvalues, self.eigenvectors = torch.linalg.eigh((Theta + Theta.mT) / 2)
+        lowest = eigenvalues[..., 0]
+        if (lowest < -tolerance * N * size).any():
+            raise ValueError(f"kernel must be positive semidefinite, got the eigenvalue {lowest.min():.3g}")
+        self.eigenvalues = eigenvalues.clamp(min=0)
+
+    @property
+    def largest_rate(self) -> Tensor:
+        r""":math:`2 / \lambda_{\max}`, below which gradient descent is stable, shape ``(...)``; infinite at 0."""
+        return 2 / self.eigenvalues[..., -1]
+
+    def _residuals(self, initial: Tensor, clock: Tensor) -> Tensor:
+        components, several = self._components(initial)
+        decay = self._decay(clock).unsqueeze(-1)
+        return _outputs(self.eigenvectors.unsqueeze(-3) @ (decay * components.unsqueeze(-3)), several)
+
+    def _losses(self, initial: Tensor, clock: Tensor) -> Tensor:
+        components, _ = self._components(initial)
+        return (self._decay(clock).square() @ components.square().sum(-1, keepdim=True)).squeeze(-1) / 2
+
+    def _changes(self, cross: Tensor, initial: Tensor, clock: Tensor) -> Tensor:
+        components, several = self._components(initial)
+        cross = _validation.matrix(cross, "cross").double()
+        if cross.ndim != self.eigenvectors.ndim or cross.shape[-1] != self.eigenvalues.shape[-1]:
+            raise ValueError(
+                f"cross must have shape (..., M, N) with the batch dimensions and N = {self.eigenvalues.shape[-1]} of "
+                f"the kernel, got {tuple(cross.shape)}"
+            )
+        integral = self._integral(clock).unsqueeze(-1)
+        return _outputs((-cross @ self.eigenvectors).unsqueeze(-3) @ (integral * components.unsqueeze(-3)), several)
+
+    def _decay(self, clock: Tensor) -> Tensor:
+        """Factors of the residual's components, shape (..., T, N)."""
+        raise NotImplementedError
+
+    def _integral(self, clock: Tensor) -> Tensor:
+        """Integral of those factors from 0 on, (1 - factor) / eigenvalue without the loss of digits near 0."""
+        raise NotImplementedError
+
+    def _components(self, initial: Tensor) -> tuple[Tensor, bool]:
+        """Return the coefficients of the residuals in the eigenvectors, (..., N, C), and whether C was given."""
+        if not isinstance(initial, Tensor) or not initial.dtype.is_floating_point:
+            kind = initial.dtype if isinstance(initial, Tensor) else type(initial).__name__
+            raise TypeError(f"initial must be a real floating tensor, got {kind}")
+        several = initial.ndim == self.eigenvectors.ndim
+        batch, N = self.eigenvalues.shape[:-1], self.eigenvalues.shape[-1]
+        columns = initial if several else initial.unsqueeze(-1)
+        if columns.ndim != self.eigenvectors.ndim or columns.shape[-2] != N or not _fit(columns.shape[:-2], batch):
+            raise ValueError(
+                f"initial must have shape (..., N) or (..., N, C) with the batch dimensions {tuple(batch)} and N = {N} "
+                f"of the kernel, got {tuple(initial.shape)}"
+            )
+        if not torch.isfinite(initial).all():
+            raise ValueError("initial must have finite entries, got NaN or infinity")
+        return self.eigenvectors.mT @ columns.double(), several
+
+    def _clock(self, values: Sequence[float] | Tensor, name: str) -> Tensor:
+        """Return points in time as (..., T, 1)."""
+        batch = self.eigenvalues.shape[:-1]
+        clock = _real(values, name, self.eigenvalues)
+        if clock.ndim == 0 or not _fit(clock.shape[:-1], batch):
+            raise ValueError(
+                f"{name} must have shape (T,) or (..., T) with the batch dimensions {tuple(batch)} of the kernel, "
+                f"got {tuple(clock.shape)}"
+            )
+        if (clock < 0).any():
+            raise ValueError(f"{name} must be at least 0, got {clock.min():g}")
+        return clock.unsqueeze(-1)
+
+
+class GradientFlow(_LeastSquares):
+    r"""Least squares by gradient flow with a constant kernel (N4).
+
+    .. math:: \dot r = -\Theta r , \qquad r_t = \sum_i e^{-t \lambda_i} \langle v_i, r_0 \rangle v_i ,
 
     where :math:`r = f - y` are the residuals on the training inputs and :math:`\lambda_i, v_i` the eigenvalues and
     eigenvectors of the kernel, which are computed once, in float64. Rounding makes eigenvalues near 0 come out
@@ -47,38 +129,11 @@ class GradientFlow:
     Examples
     --------
     >>> flow = GradientFlow(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
-    >>> flow.largest_step
-    tensor(1., dtype=torch.float64)
     >>> flow.losses(torch.tensor([1.0, 1.0]), times=[0.0, 1.0, 2.0])  # exp(-4 t) / 2 + exp(-2 t) / 2
     tensor([1.0000, 0.0768, 0.0093], dtype=torch.float64)
-    >>> flow.losses(torch.tensor([1.0, 1.0]), times=[0.0, 1.0, 2.0], step=0.5)  # the first direction in one step
-    tensor([1.0000, 0.0312, 0.0020], dtype=torch.float64)
     """
 
-    def __init__(self, kernel: Tensor) -> None:
-        Theta = _validation.matrix(kernel, "kernel").double()
-        N = Theta.shape[-1]
-        if Theta.shape[-2] != N:
-            raise ValueError(f"kernel must be square, of shape (..., N, N), got {tuple(kernel.shape)}")
-        tolerance = _ROUNDING * N * torch.finfo(kernel.dtype).eps  # the kernel is as exact as its dtype
-        size = Theta.abs().amax((-2, -1))
-        asymmetry = (Theta - Theta.mT).abs().amax((-2, -1))
-        if (asymmetry > tolerance * size).any():
-            raise ValueError(f"kernel must be symmetric, got entries that differ by up to {asymmetry.max():.3g}")
-        eigenvalues, self.eigenvectors = torch.linalg.eigh((Theta + Theta.mT) / 2)
-        lowest = eigenvalues[..., 0]
-        if (lowest < -tolerance * N * size).any():
-            raise ValueError(f"kernel must be positive semidefinite, got the eigenvalue {lowest.min():.3g}")
-        self.eigenvalues = eigenvalues.clamp(min=0)
-
-    @property
-    def largest_step(self) -> Tensor:
-        r""":math:`2 / \lambda_{\max}`, below which gradient descent is stable, shape ``(...)``; infinite at 0."""
-        return 2 / self.eigenvalues[..., -1]
-
-    def residuals(
-        self, initial: Tensor, times: Sequence[float] | Tensor, *, step: float | Tensor | None = None
-    ) -> Tensor:
+    def residuals(self, initial: Tensor, times: Sequence[float] | Tensor) -> Tensor:
         r"""Residuals :math:`f_t - y` on the training inputs.
 
         Parameters
@@ -88,9 +143,6 @@ class GradientFlow:
             dimensions are as many as the kernel's, and broadcast with them.
         times
             :math:`t \ge 0`, shape ``(T,)``, or ``(..., T)`` for each kernel its own.
-        step
-            Step size :math:`\eta` of gradient descent, one number or one for each kernel; the times are then its
-            multiples :math:`t = k\eta`. Gradient flow when omitted.
 
         Returns
         -------
@@ -102,19 +154,16 @@ class GradientFlow:
         TypeError
             If an argument is not a floating tensor or a number.
         ValueError
-            If shapes do not fit, a value is not finite, a time is negative or not a multiple of the step, or the step
-            is not positive.
+            If shapes do not fit, a value is not finite, or a time is negative.
         """
-        components, several = self._components(initial)
-        decay = self._decay(times, step).unsqueeze(-1)
-        return _outputs(self.eigenvectors.unsqueeze(-3) @ (decay * components.unsqueeze(-3)), several)
+        return self._residuals(initial, self._clock(times, "times"))
 
-    def losses(self, initial: Tensor, times: Sequence[float] | Tensor, *, step: float | Tensor | None = None) -> Tensor:
+    def losses(self, initial: Tensor, times: Sequence[float] | Tensor) -> Tensor:
         r"""Losses :math:`\frac12 \|f_t - y\|^2 = \frac12 \sum_i e^{-2t\lambda_i} \langle v_i, f_0 - y \rangle^2`.
 
         Parameters
         ----------
-        initial, times, step
+        initial, times
             As for :meth:`residuals`.
 
         Returns
@@ -129,31 +178,18 @@ class GradientFlow:
         ValueError
             As for :meth:`residuals`.
         """
-        components, _ = self._components(initial)
-        decay = self._decay(times, step)
-        return (decay.square() @ components.square().sum(-1, keepdim=True)).squeeze(-1) / 2
+        return self._losses(initial, self._clock(times, "times"))
 
-    def changes(
-        self,
-        cross: Tensor,
-        initial: Tensor,
-        times: Sequence[float] | Tensor,
-        *,
-        step: float | Tensor | None = None,
-    ) -> Tensor:
+    def changes(self, cross: Tensor, initial: Tensor, times: Sequence[float] | Tensor) -> Tensor:
         r"""Change :math:`f_t(x) - f_0(x)` of the outputs at any inputs.
 
-        .. math::
-
-            f_t(x) - f_0(x) = -\Theta(x, X)\, \Phi_t (f_0 - y) , \qquad
-            \Phi_t = \int_0^t e^{-s\Theta}\, ds
-            \quad\Bigl(\text{gradient descent: } \eta \sum_{j < k} (I - \eta\Theta)^j\Bigr) .
+        .. math:: f_t(x) - f_0(x) = -\Theta(x, X)\, \Phi_t (f_0 - y) , \qquad \Phi_t = \int_0^t e^{-s\Theta}\, ds .
 
         Parameters
         ----------
         cross
             :math:`\Theta(x, X)` between these inputs and the training inputs, shape ``(..., M, N)``.
-        initial, times, step
+        initial, times
             As for :meth:`residuals`.
 
         Returns
@@ -176,73 +212,145 @@ class GradientFlow:
                 [0.6321, 0.3161],
                 [1.0000, 0.5000]], dtype=torch.float64)
         """
-        components, several = self._components(initial)
-        cross = _validation.matrix(cross, "cross").double()
-        if cross.ndim != self.eigenvectors.ndim or cross.shape[-1] != self.eigenvalues.shape[-1]:
-            raise ValueError(
-                f"cross must have shape (..., M, N) with the batch dimensions and N = {self.eigenvalues.shape[-1]} of "
-                f"the kernel, got {tuple(cross.shape)}"
-            )
-        integral = self._integral(times, step).unsqueeze(-1)
-        return _outputs((-cross @ self.eigenvectors).unsqueeze(-3) @ (integral * components.unsqueeze(-3)), several)
+        return self._changes(cross, initial, self._clock(times, "times"))
 
-    def _components(self, initial: Tensor) -> tuple[Tensor, bool]:
-        """Return the coefficients of the residuals in the eigenvectors, (..., N, C), and whether C was given."""
-        if not isinstance(initial, Tensor) or not initial.dtype.is_floating_point:
-            kind = initial.dtype if isinstance(initial, Tensor) else type(initial).__name__
-            raise TypeError(f"initial must be a real floating tensor, got {kind}")
-        several = initial.ndim == self.eigenvectors.ndim
-        batch, N = self.eigenvalues.shape[:-1], self.eigenvalues.shape[-1]
-        columns = initial if several else initial.unsqueeze(-1)
-        if columns.ndim != self.eigenvectors.ndim or columns.shape[-2] != N or not _fit(columns.shape[:-2], batch):
-            raise ValueError(
-                f"initial must have shape (..., N) or (..., N, C) with the batch dimensions {tuple(batch)} and N = {N} "
-                f"of the kernel, got {tuple(initial.shape)}"
-            )
-        if not torch.isfinite(initial).all():
-            raise ValueError("initial must have finite entries, got NaN or infinity")
-        return self.eigenvectors.mT @ columns.double(), several
+    def _decay(self, clock: Tensor) -> Tensor:
+        return torch.exp(-clock * self.eigenvalues.unsqueeze(-2))  # N4 (a)
 
-    def _grid(self, times: Sequence[float] | Tensor, step: float | Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return times (..., T, 1) and, for gradient descent, steps (..., 1, 1)."""
+    def _integral(self, clock: Tensor) -> Tensor:
+        rates = self.eigenvalues.unsqueeze(-2)
+        return torch.where(rates > 0, -torch.expm1(-clock * rates) / rates, clock)
+
+
+class GradientDescent(_LeastSquares):
+    r"""Least squares by full-batch gradient descent with a constant kernel (N4).
+
+    .. math:: r_{k + 1} = (I - \eta\Theta) r_k , \quad r_k = \sum_i (1 - \eta\lambda_i)^k \langle v_i, r_0 \rangle v_i .
+
+    Parameters
+    ----------
+    kernel
+        As for :class:`GradientFlow`.
+    rate
+        :math:`\eta > 0`, one number or one for each kernel, shape ``(...)``; below :attr:`largest_rate` the residuals
+        do not grow.
+
+    Raises
+    ------
+    TypeError
+        As for :class:`GradientFlow`, and if ``rate`` is not a number.
+    ValueError
+        As for :class:`GradientFlow`, and if ``rate`` is not positive and finite, or has another shape.
+
+    References
+    ----------
+    :cite:t:`jacot2018ntk`, :cite:t:`lee2019wide`.
+
+    Examples
+    --------
+    >>> descent = GradientDescent(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), rate=0.5)
+    >>> descent.losses(torch.tensor([1.0, 1.0]), steps=[0, 2, 4])  # the first direction in one step
+    tensor([1.0000, 0.0312, 0.0020], dtype=torch.float64)
+    >>> descent.largest_rate
+    tensor(1., dtype=torch.float64)
+    """
+
+    def __init__(self, kernel: Tensor, rate: float | Tensor) -> None:
+        super().__init__(kernel)
         batch = self.eigenvalues.shape[:-1]
-        times = _real(times, "times", self.eigenvalues)
-        if times.ndim == 0 or not _fit(times.shape[:-1], batch):
+        rate = _real(rate, "rate", self.eigenvalues)
+        if not _fit(rate.shape, batch):
             raise ValueError(
-                f"times must have shape (T,) or (..., T) with the batch dimensions {tuple(batch)} of the kernel, "
-                f"got {tuple(times.shape)}"
+                f"rate must be one number or one for each kernel of the batch {tuple(batch)}, got {tuple(rate.shape)}"
             )
-        if (times < 0).any():
-            raise ValueError(f"times must be at least 0, got {times.min():g}")
-        if step is None:
-            return times.unsqueeze(-1), None
-        step = _real(step, "step", self.eigenvalues)
-        if not _fit(step.shape, batch):
-            raise ValueError(
-                f"step must be one number or one for each kernel of the batch {tuple(batch)}, got {tuple(step.shape)}"
-            )
-        if (step <= 0).any():
-            raise ValueError(f"step must be positive, got {step.min():g}")
-        count = times / step.unsqueeze(-1)
-        if ((count - count.round()).abs() > 1e-6 * count.clamp(min=1)).any():  # more than rounding of k * step
-            raise ValueError("times must be multiples of step for gradient descent, got times in between")
-        return count.round().unsqueeze(-1), step[..., None, None]
+        if (rate <= 0).any():
+            raise ValueError(f"rate must be positive, got {rate.min():g}")
+        self.rate = rate
 
-    def _decay(self, times: Sequence[float] | Tensor, step: float | Tensor | None) -> Tensor:
-        """Factors of the residual's components, shape (..., T, N)."""  # N4 (a), (b)
-        t, step = self._grid(times, step)
-        rates = self.eigenvalues.unsqueeze(-2)
-        return torch.exp(-t * rates) if step is None else (1 - step * rates) ** t
+    def residuals(self, initial: Tensor, steps: Sequence[int] | Tensor) -> Tensor:
+        r"""Residuals :math:`f_k - y` on the training inputs.
 
-    def _integral(self, times: Sequence[float] | Tensor, step: float | Tensor | None) -> Tensor:
-        """Integral of those factors from 0 to t, (1 - factor) / eigenvalue without the loss of digits near 0."""
-        t, step = self._grid(times, step)
-        rates = self.eigenvalues.unsqueeze(-2)
-        if step is None:
-            return torch.where(rates > 0, -torch.expm1(-t * rates) / rates, t)
-        small = -torch.expm1(t * torch.log1p(-(step * rates).clamp(max=0.5)))
-        risen = torch.where(step * rates < 0.5, small, 1 - (1 - step * rates) ** t)
-        return torch.where(rates > 0, risen / rates, t * step)
+        Parameters
+        ----------
+        initial
+            As for :meth:`GradientFlow.residuals`.
+        steps
+            Numbers :math:`k \ge 0` of steps, shape ``(T,)``, or ``(..., T)`` for each kernel its own.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(..., T, N)`` or ``(..., T, N, C)``, float64.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not a floating tensor or a number.
+        ValueError
+            If shapes do not fit, a value is not finite, or a number of steps is negative or not whole.
+        """
+        return self._residuals(initial, self._steps(steps))
+
+    def losses(self, initial: Tensor, steps: Sequence[int] | Tensor) -> Tensor:
+        r"""Losses :math:`\frac12 \|f_k - y\|^2`.
+
+        Parameters
+        ----------
+        initial, steps
+            As for :meth:`residuals`.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(..., T)``, float64, summed over inputs and outputs.
+
+        Raises
+        ------
+        TypeError
+            As for :meth:`residuals`.
+        ValueError
+            As for :meth:`residuals`.
+        """
+        return self._losses(initial, self._steps(steps))
+
+    def changes(self, cross: Tensor, initial: Tensor, steps: Sequence[int] | Tensor) -> Tensor:
+        r"""Change :math:`f_k(x) - f_0(x) = -\Theta(x, X)\, \eta \sum_{j < k} (I - \eta\Theta)^j (f_0 - y)`.
+
+        Parameters
+        ----------
+        cross
+            As for :meth:`GradientFlow.changes`.
+        initial, steps
+            As for :meth:`residuals`.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(..., T, M)`` or ``(..., T, M, C)``, float64.
+
+        Raises
+        ------
+        TypeError
+            As for :meth:`residuals`, and if ``cross`` is not a real floating tensor.
+        ValueError
+            As for :meth:`residuals`, and if ``cross`` does not fit the kernel or is not finite.
+        """
+        return self._changes(cross, initial, self._steps(steps))
+
+    def _steps(self, steps: Sequence[int] | Tensor) -> Tensor:
+        count = self._clock(steps, "steps")
+        if (count != count.round()).any():
+            raise ValueError(f"steps must be whole numbers, got {count[count != count.round()][0]:g}")
+        return count
+
+    def _decay(self, clock: Tensor) -> Tensor:
+        return (1 - self.rate[..., None, None] * self.eigenvalues.unsqueeze(-2)) ** clock  # N4 (b)
+
+    def _integral(self, clock: Tensor) -> Tensor:
+        rates, rate = self.eigenvalues.unsqueeze(-2), self.rate[..., None, None]
+        small = -torch.expm1(clock * torch.log1p(-(rate * rates).clamp(max=0.5)))
+        risen = torch.where(rate * rates < 0.5, small, 1 - (1 - rate * rates) ** clock)
+        return torch.where(rates > 0, risen / rates, clock * rate)
 
 
 def time_factor(ensemble: Ensemble, reference: Ensemble) -> float:

@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.experiments.bounds import _networks
-from srlib.experiments.bounds._networks import Networks
-from srlib.experiments.training import Perceptrons
+from srlib.experiments.bounds._layers import checked, spectra
+from srlib.network import Network
 
 __all__ = ["CompressedSize", "compressed_size", "random_projection", "truncate"]
 
@@ -19,21 +18,21 @@ __all__ = ["CompressedSize", "compressed_size", "random_projection", "truncate"]
 CHUNK = 256
 
 
-def truncate(networks: Networks, kept: int | Sequence[int] | Tensor) -> Networks:
+def truncate(network: Network, kept: int | Sequence[int] | Tensor) -> Network:
     r"""Keep the largest singular values of every layer, which is its best approximation of that rank (S2, G2).
 
     Parameters
     ----------
-    networks
+    network
         Bias-free networks, as for :func:`margins`.
     kept
-        How many: one number for all layers, one for each layer, or an integer tensor ``(..., d)`` for each layer of
-        each network. A layer that has fewer keeps them all.
+        How many: one number for all layers, one for each layer, or an integer tensor ``(batch, d)`` for each layer
+        of each network. A layer that has fewer keeps them all.
 
     Returns
     -------
-    Perceptrons or list of Tensor
-        Of the kind, shapes and dtype of ``networks``.
+    Network
+        Of the shapes of ``network``.
 
     Raises
     ------
@@ -44,56 +43,69 @@ def truncate(networks: Networks, kept: int | Sequence[int] | Tensor) -> Networks
 
     Examples
     --------
-    >>> truncate([torch.diag(torch.tensor([3.0, 2.0, 1.0]))], 1)[0].diagonal()
+    >>> truncate(Network((), torch.diag(torch.tensor([3.0, 2.0, 1.0])).unsqueeze(0)), 1).readout[0].diagonal()
     tensor([3., 0., 0.])
     """
-    weights, _ = _networks.layers(networks)
+    network = checked(network)
+    matrices = network.matrices
     if isinstance(kept, Integral) and not isinstance(kept, bool):
-        kept = [kept] * len(weights)
+        kept = [int(kept)] * len(matrices)
     counts = kept if isinstance(kept, Tensor) else torch.as_tensor(kept)
     if counts.dtype.is_floating_point or counts.dtype == torch.bool:
         raise TypeError(f"kept must hold integers, got {kept!r}")
-    if counts.ndim < 1 or counts.shape[-1] != len(weights):
-        raise ValueError(f"kept must be one number, or one for each of the {len(weights)} layers, got {kept!r}")
+    if counts.ndim < 1 or counts.shape[-1] != len(matrices):
+        raise ValueError(f"kept must be one number, or one for each of the {len(matrices)} layers, got {kept!r}")
     if (counts < 0).any():
         raise ValueError(f"kept must be at least 0, got {int(counts.min())}")
     result = []
-    for l, W in enumerate(weights):
+    for l, W in enumerate(matrices):
         U, sigma, V = torch.linalg.svd(W, full_matrices=False)
         sigma = sigma * (torch.arange(sigma.shape[-1], device=W.device) < counts[..., l, None])
         result.append((U * sigma.unsqueeze(-2)) @ V)
-    return networks._replace(weights=tuple(result)) if isinstance(networks, Perceptrons) else result
+    return network.with_parameters(W.reshape(p.shape) for W, p in zip(result, network.parameters, strict=True))
 
 
-class CompressedSize(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class CompressedSize:
     r"""To how few numbers truncation provably compresses a network without changing its confident predictions (G2).
 
     Parameters
     ----------
-    tolerance
-        Admissible relative error :math:`\varepsilon = \gamma / (\sqrt2\, d B \prod_l \|W_l\|_2)` of every layer.
+    log_tolerance
+        Logarithm of the admissible relative error :math:`\varepsilon = \gamma / (\sqrt2\, d B \prod_l \|W_l\|_2)` of
+        every layer, shape ``(batch,)``.
     ranks
-        Number of singular values above :math:`\varepsilon \|W_l\|_2`, shape ``(..., d)``.
-    guarantee
-        What the stable rank alone says of it, :math:`r_l / \varepsilon^2`, shape ``(..., d)``.
+        Number of singular values above :math:`\varepsilon \|W_l\|_2`, shape ``(batch, d)``.
+    stable_ranks
+        :math:`r_l`, shape ``(batch, d)``.
     parameters
         Numbers that store the truncated layers, :math:`\sum_l \min(j_l (n_l + n_{l-1}), n_l n_{l-1})`.
     """
 
-    tolerance: Tensor
+    log_tolerance: Tensor
     ranks: Tensor
-    guarantee: Tensor
+    stable_ranks: Tensor
     parameters: Tensor
 
+    @property
+    def tolerance(self) -> Tensor:
+        r""":math:`\varepsilon`, shape ``(batch,)``."""
+        return self.log_tolerance.exp()
 
-def compressed_size(networks: Networks, *, radius: float, margin: float | Tensor) -> CompressedSize:
+    @property
+    def guarantee(self) -> Tensor:
+        r"""What the stable rank alone says of the ranks, :math:`r_l / \varepsilon^2`, shape ``(batch, d)``."""
+        return (self.stable_ranks.log() - 2 * self.log_tolerance.unsqueeze(-1)).exp()  # G2 (c)
+
+
+def compressed_size(network: Network, *, radius: float, margin: float | Tensor) -> CompressedSize:
     r"""Ranks to which the layers can be truncated so that no prediction of larger margin changes (G2).
 
     .. math:: j_l < \frac{r_l}{\varepsilon^2} = \frac{2 d^2 B^2 \prod_i \|W_i\|_2^2}{\gamma^2}\; r_l .
 
     Parameters
     ----------
-    networks
+    network
         Bias-free networks, as for :func:`margins`.
     radius
         Bound :math:`B > 0` on the norms of the inputs.
@@ -118,21 +130,22 @@ def compressed_size(networks: Networks, *, radius: float, margin: float | Tensor
 
     Examples
     --------
-    >>> size = compressed_size([torch.diag(torch.tensor([1.0, 0.5, 0.1]))], radius=1.0, margin=0.5)
-    >>> print(f"{size.tolerance:.3f}", size.ranks, size.parameters)
-    0.354 tensor([2]) tensor(9)
+    >>> network = Network((), torch.diag(torch.tensor([1.0, 0.5, 0.1])).unsqueeze(0))
+    >>> size = compressed_size(network, radius=1.0, margin=0.5)
+    >>> print(f"{size.tolerance.item():.3f}", size.ranks, size.parameters)
+    0.354 tensor([[2]]) tensor([9])
     """
-    weights, _ = _networks.layers(networks)
+    network = checked(network)
     radius = _validation.positive(radius, "radius")
-    norms, stable = _networks.spectra(weights)
-    gamma = _networks.positive(margin, norms.shape[:-1], norms, "margin")
-    tolerance = gamma / (math.sqrt(2) * len(weights) * radius * norms.prod(-1))
-    above = [torch.linalg.svdvals(W) > (tolerance * norms[..., l])[..., None] for l, W in enumerate(weights)]
-    ranks = torch.stack([a.sum(-1) for a in above], -1)
-    sides = torch.tensor([sum(W.shape[-2:]) for W in weights], device=ranks.device)
-    dense = torch.tensor([math.prod(W.shape[-2:]) for W in weights], device=ranks.device)
+    norms, sigma = spectra(network)
+    d, gamma = len(sigma), _validation.per_network(margin, network.batch, "margin", norms)
+    tolerance = gamma.log() - math.log(math.sqrt(2) * d * radius) - norms.log().sum(-1)
+    ranks = torch.stack([(s.log() > tolerance.unsqueeze(-1)).sum(-1) for s in sigma], -1)
+    sides = torch.tensor([sum(W.shape[-2:]) for W in network.matrices], device=ranks.device)
+    dense = torch.tensor([math.prod(W.shape[-2:]) for W in network.matrices], device=ranks.device)
     parameters = torch.minimum(ranks * sides, dense).sum(-1)
-    return CompressedSize(tolerance, ranks, stable / tolerance.unsqueeze(-1).square(), parameters)  # G2 (c)
+    stable = torch.stack([s.square().sum(-1) for s in sigma], -1)
+    return CompressedSize(tolerance, ranks, stable, parameters)
 
 
 def random_projection(W: Tensor, count: int, *, generator: torch.Generator | None = None) -> Tensor:

@@ -1,60 +1,78 @@
 """The compression bound from noise stability (G1)."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.experiments.bounds import _networks
-from srlib.experiments.bounds._networks import Networks
+from srlib.experiments.bounds._layers import Trace, checked, inputs, spectra, trace
+from srlib.experiments.bounds.margins import margin_loss
+from srlib.feedforward import gate
+from srlib.network import Network
 
 __all__ = ["CompressionBound", "compression_bound", "interlayer_smoothness"]
 
 
-class CompressionBound(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class CompressionBound:
     r"""Terms of the compression bound of :cite:t:`arora2018stronger`; constant and logarithms are set to 1.
 
     Parameters
     ----------
     margin_loss
-        Fraction of training inputs whose margin is at most :math:`\gamma`, shape ``(...)``.
+        Fraction of training inputs whose margin is at most :math:`\gamma`, shape ``(batch,)``.
     contraction
-        Activation contraction :math:`c`, the largest :math:`\|x^l\| / \|\varphi(x^l)\|`, shape ``(...)``.
-    output
-        :math:`\max_x \|f(x)\|^2 / \gamma^2`, shape ``(...)``.
+        Activation contraction :math:`c`, the largest :math:`\|x^l\| / \|\varphi(x^l)\|`, shape ``(batch,)``.
+    log_output
+        :math:`\log\bigl(\max_x \|f(x)\|^2 / \gamma^2\bigr)`, shape ``(batch,)``.
     layer_cushions
-        :math:`\mu_l`, the smallest :math:`\|W_l h_{l-1}\| / (\|W_l\|_F \|h_{l-1}\|)`, shape ``(..., d)``.
+        :math:`\mu_l`, the smallest :math:`\|W_l h_{l-1}\| / (\|W_l\|_F \|h_{l-1}\|)`, shape ``(batch, d)``.
     interlayer_cushions
         :math:`\mu_{l\to} = \min(n_l^{-1/2}, \min_{j>l} \mu_{l,j})` with :math:`\mu_{l,j}` the smallest
-        :math:`\|x^j\| / (\|J^{l,j}\|_F \|x^l\|)`, shape ``(..., d)``.
+        :math:`\|x^j\| / (\|J^{l,j}\|_F \|x^l\|)`, shape ``(batch, d)``.
     samples
         Number :math:`m` of training inputs.
     """
 
     margin_loss: Tensor
     contraction: Tensor
-    output: Tensor
+    log_output: Tensor
     layer_cushions: Tensor
     interlayer_cushions: Tensor
     samples: int
 
     @property
+    def output(self) -> Tensor:
+        r""":math:`\max_x \|f(x)\|^2 / \gamma^2`, shape ``(batch,)``."""
+        return self.log_output.exp()
+
+    @property
     def cushioning(self) -> Tensor:
-        r""":math:`\sum_l 1 / (\mu_l \mu_{l\to})^2`, shape ``(...)``."""
-        return (self.layer_cushions * self.interlayer_cushions).pow(-2).sum(-1)
+        r""":math:`\sum_l 1 / (\mu_l \mu_{l\to})^2`, shape ``(batch,)``."""
+        return self._log_cushioning.exp()
+
+    @property
+    def _log_cushioning(self) -> Tensor:
+        return (-2 * (self.layer_cushions.log() + self.interlayer_cushions.log())).logsumexp(-1)
+
+    @property
+    def log_capacity(self) -> Tensor:
+        """Logarithm of the capacity, shape ``(batch,)``; infinite for a network that is dead on an input."""
+        depth = self.layer_cushions.shape[-1]
+        finite = 2 * (self.contraction.log() + math.log(depth)) + self.log_output + self._log_cushioning
+        return torch.where(self._log_cushioning.isinf(), math.inf, finite)  # also of a network that is dead everywhere
 
     @property
     def capacity(self) -> Tensor:
-        r""":math:`c^2 d^2 \cdot \max_x \|f(x)\|^2 / \gamma^2 \cdot \sum_l (\mu_l \mu_{l\to})^{-2}`, shape ``(...)``."""
-        finite = (self.contraction * self.layer_cushions.shape[-1]).square() * self.output * self.cushioning
-        return torch.where(self.cushioning.isinf(), math.inf, finite)  # also of a network that is dead everywhere
+        r""":math:`c^2 d^2 \max_x \|f(x)\|^2 / \gamma^2 \cdot \sum_l (\mu_l \mu_{l\to})^{-2}`, shape ``(batch,)``."""
+        return self.log_capacity.exp()
 
     @property
     def excess(self) -> Tensor:
         """What the bound allows the test error above the margin loss, the root of the capacity over m."""
-        return (self.capacity / self.samples).sqrt()
+        return ((self.log_capacity - math.log(self.samples)) / 2).exp()
 
     @property
     def value(self) -> Tensor:
@@ -68,7 +86,7 @@ class CompressionBound(NamedTuple):
 
 
 def compression_bound(
-    networks: Networks, x: Tensor, labels: Tensor, *, margin: float | Tensor, probes: int | None = None
+    network: Network, x: Tensor, labels: Tensor, *, margin: float | Tensor, probes: int | None = None
 ) -> CompressionBound:
     r"""Compression bound from noise stability, term by term.
 
@@ -84,7 +102,7 @@ def compression_bound(
 
     Parameters
     ----------
-    networks
+    network
         Bias-free networks, as for :func:`margins`.
     x, labels
         The training set, as for :func:`margins`.
@@ -112,32 +130,32 @@ def compression_bound(
 
     Examples
     --------
-    >>> W = torch.diag(torch.tensor([2.0, 1.0]))
-    >>> bound = compression_bound([W, W], torch.eye(2), torch.tensor([0, 1]), margin=0.5)
+    >>> W = torch.diag(torch.tensor([2.0, 1.0])).unsqueeze(0)
+    >>> bound = compression_bound(Network((W,), W), torch.eye(2), torch.tensor([0, 1]), margin=0.5)
     >>> bound.layer_cushions.square(), bound.interlayer_cushions.square()  # W_2 D_1 keeps one column of W_2
-    (tensor([0.2000, 0.2000]), tensor([0.5000, 0.5000]))
+    (tensor([[0.2000, 0.2000]]), tensor([[0.5000, 0.5000]]))
     """
-    weights, slope = _networks.layers(networks)
-    x = _networks.inputs(weights, x)
+    network = checked(network)
+    x = inputs(network, x)
     probes = len(x) if probes is None else _validation.width(probes, "probes")
     if probes > len(x):
         raise ValueError(f"probes must lie in [1, {len(x)}], got {probes}")
-    post, pre = _networks.run(weights, slope, x)
-    gamma = _networks.positive(margin, pre[-1].shape[:-2], x, "margin")
-    loss = (_networks.margins_of(pre[-1], labels) <= gamma.unsqueeze(-1)).to(gamma.dtype).mean(-1)
-    output = (pre[-1].norm(dim=-1).amax(-1) / gamma).square()
-    _networks.spectra(weights)  # no layer may be zero
+    gamma = _validation.per_network(margin, network.batch, "margin", x)
+    spectra(network)  # no layer may be zero
+    run = trace(network, x.expand(network.batch, -1, -1))
+    loss = margin_loss(run.pre[-1], labels, gamma)
+    output = 2 * (run.pre[-1].norm(dim=-1).amax(-1).log() - gamma.log())
 
-    post, pre = ([h[..., :probes, :] for h in layers] for layers in (post, pre))
-    contraction = [_ratio(a, h).amax(-1) for a, h in zip(pre, post[1:], strict=False)]
-    layer = [_cushion(a, W.norm(dim=(-2, -1)).unsqueeze(-1), h) for a, W, h in zip(pre, weights, post, strict=False)]
-    interlayer = _interlayer_cushions(weights, slope, pre)
+    run = Trace(*([t[:, :probes] for t in part] for part in run))
+    contraction = [_ratio(a, h).amax(-1) for a, h in zip(run.pre, run.post[1:], strict=False)]
+    parts = zip(run.pre, network.matrices, run.post, strict=True)
+    layer = [_cushion(a, W.norm(dim=(-2, -1)).unsqueeze(-1), h) for a, W, h in parts]
     c = torch.stack([torch.ones_like(gamma), *contraction]).amax(0)
-    return CompressionBound(loss, c, output, torch.stack(layer, -1), interlayer, len(x))
+    return CompressionBound(loss, c, output, torch.stack(layer, -1), _interlayer_cushions(network, run), len(x))
 
 
 def interlayer_smoothness(
-    networks: Networks, x: Tensor, *, noise: float, generator: torch.Generator | None = None
+    network: Network, x: Tensor, *, noise: float, generator: torch.Generator | None = None
 ) -> Tensor:
     r"""Interlayer smoothness: how nearly linear the layers are under noise.
 
@@ -148,7 +166,7 @@ def interlayer_smoothness(
 
     Parameters
     ----------
-    networks
+    network
         Bias-free networks, as for :func:`margins`.
     x
         Inputs, shape ``(N, n_0)``.
@@ -160,7 +178,7 @@ def interlayer_smoothness(
     Returns
     -------
     Tensor
-        Shape ``(...)``; infinite for a linear network or a single layer.
+        Shape ``(batch,)``; infinite for a linear network or a single layer.
 
     Raises
     ------
@@ -175,21 +193,24 @@ def interlayer_smoothness(
 
     Examples
     --------
-    >>> W = torch.eye(2)
-    >>> interlayer_smoothness([W, W], torch.ones(3, 2), noise=0.1)  # no gate changes
-    tensor(inf)
+    >>> W = torch.eye(2).unsqueeze(0)
+    >>> interlayer_smoothness(Network((W,), W), torch.ones(3, 2), noise=0.1)  # no gate changes
+    tensor([inf])
     """
-    weights, slope = _networks.layers(networks)
-    x = _networks.inputs(weights, x)
+    network = checked(network)
+    x = inputs(network, x)
     noise = _validation.positive(noise, "noise")
-    _, pre = _networks.run(weights, slope, x)
-    smoothness = torch.full_like(pre[-1][..., 0, 0], math.inf)
-    for l in range(len(weights) - 1):
-        xi = torch.randn(pre[l].shape, generator=generator, dtype=x.dtype, device=x.device)
-        true = linear = pre[l] + xi * (noise * pre[l].norm(dim=-1, keepdim=True) / xi.norm(dim=-1, keepdim=True))
-        for W, a, target in zip(weights[l + 1 :], pre[l:], pre[l + 1 :], strict=False):
-            true, linear = (_networks.gates(true, slope) * true) @ W.mT, (_networks.gates(a, slope) * linear) @ W.mT
-            gap = (true - linear).norm(dim=-1)
+    run, slope = trace(network, x.expand(network.batch, -1, -1)), network.negative_slope
+    smoothness = x.new_full((network.batch,), math.inf)
+    for l in range(network.depth):
+        xi = torch.randn(run.pre[l].shape, generator=generator, dtype=x.dtype, device=x.device)
+        moved = run.pre[l] + xi * (noise * run.pre[l].norm(dim=-1, keepdim=True) / xi.norm(dim=-1, keepdim=True))
+        above = Network(network.weights[l + 1 :], network.readout, negative_slope=slope)
+        true, linear = trace(above, gate(moved, slope) * moved).pre, moved
+        layers = zip(network.matrices[l + 1 :], run.gates[l:], run.pre[l + 1 :], true, strict=True)
+        for W, D, target, found in layers:
+            linear = (D * linear) @ W.mT  # J^{l,j} of what moved
+            gap = (found - linear).norm(dim=-1)
             rounding = 100 * torch.finfo(x.dtype).eps * linear.norm(dim=-1)
             rho = torch.where(gap <= rounding, math.inf, noise * target.norm(dim=-1) / gap)
             smoothness = torch.minimum(smoothness, rho.amin(-1))
@@ -208,18 +229,16 @@ def _cushion(output: Tensor, norm: Tensor, vector: Tensor) -> Tensor:
     return torch.where(allowed > 0, output.norm(dim=-1) / allowed, 0.0).amin(-1)
 
 
-def _interlayer_cushions(weights: list[Tensor], slope: float, pre: list[Tensor]) -> Tensor:
+def _interlayer_cushions(network: Network, run: Trace) -> Tensor:
     """Minimal interlayer cushions, one network at a time: a Jacobian for every input is large enough."""
-    batch = pre[0].shape[:-2]
-    flat, activations = ([t.reshape(-1, *t.shape[-2:]) for t in layers] for layers in (weights, pre))
-    least = torch.tensor([W.shape[-2] ** -0.5 for W in weights], dtype=pre[0].dtype, device=pre[0].device)
-    least = least.repeat(math.prod(batch), 1)
-    for b in range(len(least)):
-        for l in range(len(weights) - 1):
+    matrices = network.matrices
+    least = run.pre[0].new_tensor([W.shape[1] ** -0.5 for W in matrices]).repeat(network.batch, 1)
+    for b in range(network.batch):
+        for l in range(network.depth):
             J = None
-            for j in range(l + 1, len(weights)):
-                step = flat[j][b] * _networks.gates(activations[j - 1][b], slope).unsqueeze(-2)  # W_j D_{j-1}
+            for j in range(l + 1, len(matrices)):
+                step = matrices[j][b] * run.gates[j - 1][b].unsqueeze(-2)  # W_j D_{j-1}
                 J = step if J is None else step @ J
-                mu = _cushion(activations[j][b], J.norm(dim=(-2, -1)), activations[l][b])
+                mu = _cushion(run.pre[j][b], J.norm(dim=(-2, -1)), run.pre[l][b])
                 least[b, l] = torch.minimum(least[b, l], mu)
-    return least.reshape(*batch, -1)
+    return least

@@ -1,67 +1,34 @@
-"""Margins, and the norm-based bound (G1)."""
+"""The norm-based bound (G1)."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.experiments.bounds import _networks
-from srlib.experiments.bounds._networks import Networks
+from srlib.experiments.bounds._layers import checked, inputs, spectra
+from srlib.experiments.bounds.margins import margin_loss
+from srlib.feedforward import activations
+from srlib.network import Network
 
-__all__ = ["NormBound", "margins", "norm_bound"]
-
-
-def margins(networks: Networks, x: Tensor, labels: Tensor) -> Tensor:
-    r"""Margin of every network on every input: positive exactly where the label is predicted.
-
-    .. math:: \gamma(x, y) = f_y(x) - \max_{j \ne y} f_j(x) .
-
-    Parameters
-    ----------
-    networks
-        Bias-free networks: :class:`~srlib.experiments.training.Perceptrons`, or a sequence of matrices
-        ``(..., n_l, n_{l-1})`` of ReLU networks, the readout last.
-    x
-        Inputs, shape ``(N, n_0)``, of the weights' dtype.
-    labels
-        Integers from 0 to :math:`C - 1`, shape ``(N,)``, or ``(..., N)`` for labels of each network's own.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(..., N)``.
-
-    Raises
-    ------
-    TypeError
-        If a tensor has the wrong dtype.
-    ValueError
-        If the networks have biases or fewer than two outputs, or shapes do not fit.
-
-    Examples
-    --------
-    >>> import torch
-    >>> W = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
-    >>> margins([W], torch.tensor([[1.0, 3.0]]), torch.tensor([1]))  # outputs 1, 6, 4
-    tensor([2.])
-    """
-    weights, slope = _networks.layers(networks)
-    f = _networks.run(weights, slope, _networks.inputs(weights, x))[1][-1]
-    return _networks.margins_of(f, labels)
+__all__ = ["NormBound", "norm_bound"]
 
 
-class NormBound(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class NormBound:
     r"""Terms of the norm-based bound of :cite:t:`neyshabur2018pac`; its open constant is set to 1.
+
+    Products over the layers are kept as logarithms, so that no depth under- or overflows.
 
     Parameters
     ----------
     margin_loss
-        Fraction of training inputs whose margin is at most :math:`\gamma`, shape ``(...)``.
-    amplification
-        :math:`B^2 \prod_l \|W_l\|_2^2 / \gamma^2`, shape ``(...)``.
+        Fraction of training inputs whose margin is at most :math:`\gamma`, shape ``(batch,)``.
+    log_amplification
+        :math:`\log\bigl(B^2 \prod_l \|W_l\|_2^2 / \gamma^2\bigr)`, shape ``(batch,)``.
     stable_ranks
-        :math:`r_l = \|W_l\|_F^2 / \|W_l\|_2^2`, shape ``(..., d)``.
+        :math:`r_l = \|W_l\|_F^2 / \|W_l\|_2^2`, shape ``(batch, d)``.
     architecture
         :math:`d^2 h \ln(dh)` for :math:`d` layers of at most :math:`h` outputs.
     confidence
@@ -71,21 +38,32 @@ class NormBound(NamedTuple):
     """
 
     margin_loss: Tensor
-    amplification: Tensor
+    log_amplification: Tensor
     stable_ranks: Tensor
     architecture: float
     confidence: float
     samples: int
 
     @property
+    def amplification(self) -> Tensor:
+        r""":math:`B^2 \prod_l \|W_l\|_2^2 / \gamma^2`, shape ``(batch,)``."""
+        return self.log_amplification.exp()
+
+    @property
+    def log_capacity(self) -> Tensor:
+        """Logarithm of the capacity, shape ``(batch,)``."""
+        return math.log(self.architecture) + self.log_amplification + self.stable_ranks.sum(-1).log()  # G1
+
+    @property
     def capacity(self) -> Tensor:
-        r""":math:`d^2 h \ln(dh) \cdot B^2 \prod_l \|W_l\|_2^2 / \gamma^2 \cdot \sum_l r_l`, shape ``(...)`` (G1)."""
-        return self.architecture * self.amplification * self.stable_ranks.sum(-1)
+        r""":math:`d^2 h \ln(dh) \cdot B^2 \prod_l \|W_l\|_2^2 / \gamma^2 \cdot \sum_l r_l`, shape ``(batch,)`` (G1)."""
+        return self.log_capacity.exp()
 
     @property
     def excess(self) -> Tensor:
         """What the bound allows the test error above the margin loss, the root of capacity and confidence over m."""
-        return ((self.capacity + self.confidence) / self.samples).sqrt()
+        confidence = torch.full_like(self.log_capacity, self.confidence).log()
+        return ((torch.logaddexp(self.log_capacity, confidence) - math.log(self.samples)) / 2).exp()
 
     @property
     def value(self) -> Tensor:
@@ -99,7 +77,7 @@ class NormBound(NamedTuple):
 
 
 def norm_bound(
-    networks: Networks, x: Tensor, labels: Tensor, *, margin: float | Tensor, delta: float = 0.01
+    network: Network, x: Tensor, labels: Tensor, *, margin: float | Tensor, delta: float = 0.01
 ) -> NormBound:
     r"""Norm-based margin bound, term by term.
 
@@ -116,7 +94,7 @@ def norm_bound(
 
     Parameters
     ----------
-    networks
+    network
         Bias-free networks, as for :func:`margins`.
     x, labels
         The training set, as for :func:`margins`; :math:`B` is the largest norm in it.
@@ -143,21 +121,20 @@ def norm_bound(
 
     Examples
     --------
-    >>> import torch
-    >>> W = torch.diag(torch.tensor([2.0, 1.0]))
-    >>> bound = norm_bound([W, W], torch.eye(2), torch.tensor([0, 1]), margin=0.5)  # margins 4 and 1
+    >>> W = torch.diag(torch.tensor([2.0, 1.0])).unsqueeze(0)
+    >>> bound = norm_bound(Network((W,), W), torch.eye(2), torch.tensor([0, 1]), margin=0.5)  # margins 4 and 1
     >>> bound.margin_loss, bound.amplification, bound.stable_ranks, bound.vacuous
-    (tensor(0.), tensor(64.), tensor([1.2500, 1.2500]), tensor(True))
+    (tensor([0.]), tensor([64.]), tensor([[1.2500, 1.2500]]), tensor([True]))
     """
-    weights, slope = _networks.layers(networks)
-    x = _networks.inputs(weights, x)
-    f = _networks.run(weights, slope, x)[1][-1]
-    gamma = _networks.positive(margin, f.shape[:-2], f, "margin")
+    network = checked(network)
+    x = inputs(network, x)
+    gamma = _validation.per_network(margin, network.batch, "margin", x)
     delta = _validation.number(delta, "delta")
     if not 0 < delta < 1:
         raise ValueError(f"delta must lie in (0, 1), got {delta}")
-    loss = (_networks.margins_of(f, labels) <= gamma.unsqueeze(-1)).to(f.dtype).mean(-1)
-    norms, ranks = _networks.spectra(weights)
-    d, h, m = len(weights), max(W.shape[-2] for W in weights), len(x)
-    amplification = (x.norm(dim=-1).max() * norms.prod(-1) / gamma).square()
+    loss = margin_loss(activations(network, x).output, labels, gamma)
+    s, sigma = spectra(network)
+    ranks = torch.stack([t.square().sum(-1) for t in sigma], -1)
+    d, h, m = len(sigma), max(W.shape[-2] for W in network.matrices), len(x)
+    amplification = 2 * (x.norm(dim=-1).max().log() + s.log().sum(-1) - gamma.log())
     return NormBound(loss, amplification, ranks, d**2 * h * math.log(d * h), math.log(d * m / delta), m)  # G1

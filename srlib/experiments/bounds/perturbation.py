@@ -1,40 +1,46 @@
 """How far a change of the weights moves the output (G2)."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.experiments.bounds import _networks
-from srlib.experiments.bounds._networks import Networks
+from srlib.experiments.bounds._layers import checked, norms, spectra
+from srlib.network import Network
 
 __all__ = ["Perturbation", "perturbation"]
 
 
-class Perturbation(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Perturbation:
     r"""Bounds on the change of a network's output when its weights change from :math:`W_l` to :math:`W_l + U_l` (G2).
 
     Parameters
     ----------
     relative
-        :math:`\varepsilon_l = \|U_l\|_2 / \|W_l\|_2`, shape ``(..., d)``.
+        :math:`\varepsilon_l = \|U_l\|_2 / \|W_l\|_2`, shape ``(batch, d)``.
     growth
-        :math:`g_l = \|W_l + U_l\|_2 / \|W_l\|_2`, shape ``(..., d)``; at most 1 after a truncation.
-    scale
-        :math:`B \prod_l \|W_l\|_2`, shape ``(...)``.
+        :math:`g_l = \|W_l + U_l\|_2 / \|W_l\|_2`, shape ``(batch, d)``; at most 1 after a truncation.
+    log_scale
+        :math:`\log\bigl(B \prod_l \|W_l\|_2\bigr)`, shape ``(batch,)``.
     """
 
     relative: Tensor
     growth: Tensor
-    scale: Tensor
+    log_scale: Tensor
+
+    @property
+    def scale(self) -> Tensor:
+        r""":math:`B \prod_l \|W_l\|_2`, shape ``(batch,)``."""
+        return self.log_scale.exp()
 
     @property
     def bound(self) -> Tensor:
-        r""":math:`B \prod_l \|W_l\|_2 \cdot \sum_l \varepsilon_l \prod_{i<l} g_i`, shape ``(...)``."""
-        before = torch.cat([torch.ones_like(self.growth[..., :1]), self.growth[..., :-1].cumprod(-1)], -1)
-        return self.scale * (self.relative * before).sum(-1)  # G2 (a)
+        r""":math:`B \prod_l \|W_l\|_2 \cdot \sum_l \varepsilon_l \prod_{i<l} g_i`, shape ``(batch,)``."""
+        before = torch.cat([torch.zeros_like(self.growth[:, :1]), self.growth[:, :-1].log()], -1).cumsum(-1)
+        return (self.log_scale + (self.relative.log() + before).logsumexp(-1)).exp()  # G2 (a)
 
     @property
     def product(self) -> Tensor:
@@ -48,14 +54,14 @@ class Perturbation(NamedTuple):
         return torch.where(small, math.e * self.scale * self.relative.sum(-1), math.inf)
 
 
-def perturbation(networks: Networks, perturbed: Networks, *, radius: float) -> Perturbation:
+def perturbation(network: Network, perturbed: Network, *, radius: float) -> Perturbation:
     r"""Bounds on how far a change of the weights moves the output, for all inputs of norm at most the radius (G2).
 
     .. math:: \|f_{W+U}(x) - f_W(x)\| \le B \prod_l \|W_l\|_2 \sum_l \varepsilon_l \prod_{i<l} g_i .
 
     Parameters
     ----------
-    networks
+    network
         Bias-free networks, as for :func:`margins`.
     perturbed
         The same networks with other weights.
@@ -80,19 +86,17 @@ def perturbation(networks: Networks, perturbed: Networks, *, radius: float) -> P
 
     Examples
     --------
-    >>> W = torch.eye(2)
-    >>> change = perturbation([W, W], [1.1 * W, W], radius=3.0)
-    >>> print(f"{change.bound:.3f} {change.published:.3f}")
+    >>> W = torch.eye(2).unsqueeze(0)
+    >>> change = perturbation(Network((W,), W), Network((1.1 * W,), W), radius=3.0)
+    >>> print(f"{change.bound.item():.3f} {change.published.item():.3f}")
     0.300 0.815
     """
-    (weights, slope), (others, other_slope) = _networks.layers(networks), _networks.layers(perturbed, "perturbed")
+    network, perturbed = checked(network), checked(perturbed, "perturbed")
     radius = _validation.positive(radius, "radius")
-    shapes, other_shapes = [tuple(W.shape[-2:]) for W in weights], [tuple(W.shape[-2:]) for W in others]
-    if shapes != other_shapes or slope != other_slope:
-        raise ValueError(
-            f"perturbed must have the shapes {shapes} and the slope {slope}, got {other_shapes} and {other_slope}"
-        )
-    norms, _ = _networks.spectra(weights)
-    change = torch.stack([_networks.spectral_norm(V - W) for W, V in zip(weights, others, strict=True)], -1)
-    new = torch.stack([_networks.spectral_norm(V) for V in others], -1)
-    return Perturbation(change / norms, new / norms, radius * norms.prod(-1))
+    kinds = [(*(tuple(W.shape[1:]) for W in net.matrices), net.negative_slope) for net in (network, perturbed)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"perturbed must have the shapes and the slope {kinds[0]}, got {kinds[1]}")
+    s, _ = spectra(network)
+    pairs = zip(perturbed.parameters, network.parameters, strict=True)
+    change = network.with_parameters(V - W for V, W in pairs)
+    return Perturbation(norms(change) / s, norms(perturbed) / s, math.log(radius) + s.log().sum(-1))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -97,9 +98,9 @@ def segment(a: Tensor, b: Tensor) -> Curve:
     Examples
     --------
     >>> from srlib import Network
-    >>> from srlib.experiments.expressivity import breakpoints
+    >>> from srlib.experiments.expressivity import kinks
     >>> V = Network((torch.tensor([[[1.0], [-1.0]]]),), torch.ones(1, 2))  # |x|
-    >>> found = breakpoints(V, segment(torch.tensor([-1.0]), torch.tensor([3.0])))
+    >>> found = kinks(V, segment(torch.tensor([-1.0]), torch.tensor([3.0])))
     >>> found.pieces, found.layers[0].parameter  # both neurons switch at x = 0
     (tensor([2]), tensor([0.2500, 0.2500], dtype=torch.float64))
     """
@@ -179,10 +180,10 @@ def circle(e1: Tensor, e2: Tensor) -> Curve:
     Examples
     --------
     >>> from srlib import Ensemble
-    >>> from srlib.experiments.expressivity import breakpoints
+    >>> from srlib.experiments.expressivity import kinks
     >>> e = torch.eye(5)
     >>> network = Ensemble((5, 8), 2).sample(3, generator=torch.Generator().manual_seed(0))
-    >>> breakpoints(network, circle(e[0], e[1])).counts.flatten()  # each of 8 neurons has two zeros
+    >>> kinks(network, circle(e[0], e[1])).counts.flatten()  # each of 8 neurons has two zeros
     tensor([16, 16, 16])
     """
     e1, e2 = _pair(e1, e2, "e1", "e2")
@@ -196,7 +197,7 @@ def evaluate(coefficients: Tensor, t: Tensor, circular: bool) -> Tensor:
     """Values at one parameter for each row: (P, 2 or 3, n) to (P, n), the constant last."""
     one = torch.ones_like(t)
     basis = [t.cos(), t.sin(), one] if circular else [t, one]
-    return sum(b.unsqueeze(-1) * c for b, c in zip(basis, coefficients.unbind(1), strict=False))
+    return reduce(torch.add, (b.unsqueeze(-1) * c for b, c in zip(basis, coefficients.unbind(1), strict=False)))
 
 
 def vanishes(coefficients: Tensor, t: Tensor, circular: bool) -> Tensor:

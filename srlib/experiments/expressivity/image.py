@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 
 from srlib.arccos import between
-from srlib.experiments.expressivity._networks import chunks, layers
 from srlib.experiments.expressivity.curves import Curve, evaluate, vanishes
-from srlib.experiments.expressivity.pieces import Pieces, propagate
-from srlib.experiments.training import Perceptrons
+from srlib.experiments.expressivity.pieces import Pieces, checked, chunks, follow
 from srlib.network import Network
 
 __all__ = ["Lengths", "lengths"]
@@ -30,7 +28,7 @@ class Lengths(NamedTuple):
     spherical: Tensor
 
 
-def lengths(networks: Network | Perceptrons, curve: Curve) -> Lengths:
+def lengths(network: Network, curve: Curve) -> Lengths:
     r"""Length of a curve's image in every layer, and of the image's direction, exactly from its pieces.
 
     A straight piece has the length of its chord. A circular piece becomes an elliptic arc
@@ -39,8 +37,8 @@ def lengths(networks: Network | Perceptrons, curve: Curve) -> Lengths:
 
     Parameters
     ----------
-    networks
-        As for :func:`breakpoints`.
+    network
+        As for :func:`kinks`.
     curve
         A curve; on a circle the networks must have no biases, which would make the pieces leave their planes.
 
@@ -52,9 +50,9 @@ def lengths(networks: Network | Perceptrons, curve: Curve) -> Lengths:
     Raises
     ------
     TypeError
-        As for :func:`breakpoints`.
+        As for :func:`kinks`.
     ValueError
-        As for :func:`breakpoints`, and for networks with biases along a circle.
+        As for :func:`kinks`, and for networks with biases along a circle.
 
     References
     ----------
@@ -69,13 +67,13 @@ def lengths(networks: Network | Perceptrons, curve: Curve) -> Lengths:
     >>> [round(v[0, 0].item() ** 2, 6) for v in lengths(network, right_angle)]  # 2 and (pi / 2)^2, at the input
     [2.0, 2.467401]
     """
-    hidden, slope = layers(networks, curve)
-    if hidden[0][1] is not None and curve.circular:
+    network = checked(network, curve)
+    if network.biases is not None and curve.circular:
         raise ValueError("lengths along a circle need networks without biases, whose pieces stay in planes")
     parts = []
-    for _, chunk in chunks(hidden, curve):
-        zero = curve.knots.new_zeros(2, len(chunk[0][0]))
-        steps = propagate(chunk, slope, curve)
+    for _, chunk in chunks(network, curve):
+        zero = curve.knots.new_zeros(2, chunk.batch)
+        steps = follow(chunk, curve)
         totals = [zero.index_add(1, pieces.network, _measure(pieces, curve.circular)) for pieces, _ in steps]
         parts.append(torch.stack(totals, -1))
     return Lengths(*torch.cat(parts, 1))

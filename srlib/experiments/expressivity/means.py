@@ -1,18 +1,20 @@
-"""Means over the random model: switches along a curve and lengths of its image (X1, X2)."""
+"""Means over the random model: kinks along a curve and lengths of its image (X1, X2)."""
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from srlib import _validation
 from srlib.ensemble import Ensemble
+from srlib.spectra.law import levels
 
-__all__ = ["mean_gain", "mean_switches"]
+__all__ = ["mean_gain", "mean_kinks"]
 
 
-def mean_switches(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> Tensor:
+def mean_kinks(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> Tensor:
     r"""Mean number of sign changes of every layer's neurons along a curve of given spherical length.
 
     .. math:: \mathbb{E} N_l = \frac{n_l}{\pi}\, \Lambda \prod_{j < l} \kappa_j , \qquad
@@ -31,22 +33,24 @@ def mean_switches(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> 
     Returns
     -------
     Tensor
-        Shape ``(L,)``, float64; :attr:`Breakpoints.crossings` counts them in a sample.
+        Shape ``(L,)``, float64; :attr:`Kinks.crossings` counts them in a sample.
 
     Raises
     ------
+    TypeError
+        If the length is not a real number.
     ValueError
         If the length is not positive, or a layer has stable rank 1.
 
     Examples
     --------
-    >>> mean_switches(Ensemble((3, 24, 24, 24), [2, 5.5, 24]))
+    >>> mean_kinks(Ensemble((3, 24, 24, 24), [2, 5.5, 24]))
     tensor([48.0000, 47.9999, 47.9999], dtype=torch.float64)
     """
     length = _validation.positive(spherical_length, "spherical_length")
     if min(ensemble.stable_ranks) == 1:
         raise ValueError("every layer must have stable rank above 1: the image of a curve under rank 1 has no angles")
-    n = torch.tensor(ensemble.widths[1:], dtype=torch.float64)
+    n = torch.tensor(ensemble.widths[1:], dtype=torch.float64, device="cpu")
     kappa = 1 - (n + 1) * 0.5**n if ensemble.negative_slope == 0 else torch.ones_like(n)  # X1 (b): gates of rank 0, 1
     return n * length / math.pi * (kappa.cumprod(0) / kappa)  # X1 (c)
 
@@ -66,7 +70,7 @@ def mean_gain(ensemble: Ensemble) -> Tensor:
     Parameters
     ----------
     ensemble
-        The random model, with a law that does not draw.
+        The random model, with a law that does not draw and has levels (:class:`srlib.spectra.Law`).
 
     Returns
     -------
@@ -76,31 +80,39 @@ def mean_gain(ensemble: Ensemble) -> Tensor:
     Raises
     ------
     ValueError
-        If the law of the singular values draws.
+        If the law of the singular values has no levels.
 
     Examples
     --------
     >>> mean_gain(Ensemble((16, 16, 16), 16).preserving())  # orthogonal layers: only the gates shorten
     tensor([1.0000, 0.9753, 0.9513], dtype=torch.float64)
     """
-    steps = [torch.zeros((), dtype=torch.float64)]
-    gates = torch.tensor([1.0, ensemble.negative_slope**2], dtype=torch.float64)
-    for (m, n), s, r in zip(ensemble.shapes, ensemble.spectral_norms, ensemble.stable_ranks, strict=True):
-        first, second = ensemble.law((m, n), r, batch=2, generator=torch.Generator().manual_seed(0), dtype=gates.dtype)
-        if not torch.equal(first, second):
-            raise ValueError("the law of the singular values must be deterministic, such as spectra.two_level")
-        values, counts = first.square().unique(return_counts=True)
-        linear = _mean_root(lambda t, v=values, k=counts: -torch.log1p(2 * t * v) @ k.to(v) / 2)
-        # A mean of -1 may come out a bit below it, where log1p is not a number.
-        gated = _mean_root(lambda t, m=m: m * _inverse_root(2 * t * gates).mean(-1).clamp(min=-1).log1p())
+    gates = torch.tensor([1.0, ensemble.negative_slope**2], dtype=torch.float64, device="cpu")
+    steps = [gates.new_zeros(())]
+    for ((m, n), r), s in zip(ensemble.layers, ensemble.spectral_norms, strict=True):
+        spectrum = levels(ensemble.law, (m, n), r)
+        if spectrum is None:
+            raise ValueError(f"law must be deterministic, with levels as spectra.two_level has, got {ensemble.law}")
+        values, counts = spectrum
+        linear = _mean_root(partial(_stretched, values**2, counts.to(values)))
+        gated = _mean_root(partial(_gated, gates, m))
         steps.append(math.log(s) + linear.log() + gated.log() - _log_mean_norm(n) - _log_mean_norm(m))  # X2 (b)
     return torch.stack(steps).cumsum(0).exp()
 
 
 def _mean_root(log_transform: Callable[[Tensor], Tensor]) -> Tensor:
     """E sqrt(Y) from the logarithm of E exp(-tY): the trapezoidal rule in log s is exact to rounding here."""
-    u = torch.arange(-60.0, 60.0, 0.05, dtype=torch.float64).unsqueeze(-1)
+    u = torch.arange(-60.0, 60.0, 0.05, dtype=torch.float64, device="cpu").unsqueeze(-1)
     return (-torch.expm1(log_transform((2 * u).exp())) * (-u.squeeze(-1)).exp()).sum() * 0.05 / math.sqrt(math.pi)
+
+
+def _stretched(squares: Tensor, counts: Tensor, t: Tensor) -> Tensor:
+    return -torch.log1p(2 * t * squares) @ counts / 2
+
+
+def _gated(gates: Tensor, m: int, t: Tensor) -> Tensor:
+    # A mean of -1 may come out a bit below it, where log1p is not a number.
+    return m * _inverse_root(2 * t * gates).mean(-1).clamp(min=-1).log1p()
 
 
 def _inverse_root(x: Tensor) -> Tensor:

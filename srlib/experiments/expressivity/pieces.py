@@ -2,21 +2,24 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from srlib.experiments.expressivity._networks import Layers
+from srlib import _validation
 from srlib.experiments.expressivity.curves import Curve, evaluate, vanishes
+from srlib.network import Network
 
-__all__ = ["Pieces", "Switches", "propagate"]
+__all__ = ["LayerKinks", "Pieces"]
 
 #: Points of a curve closer than this part of its parameter interval are one point.
 SAME = 1e-12
 
 
-class Switches(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LayerKinks:
     """Where the neurons of one layer switch, ordered by network and parameter; all of shape ``(K,)``.
 
     Parameters
@@ -50,22 +53,50 @@ class Pieces(NamedTuple):
     features: Tensor
 
 
-def propagate(hidden: Layers, slope: float, curve: Curve) -> Iterator[tuple[Pieces, Switches | None]]:
+#: Numbers that one array of a chunk of networks may hold (8 MB in float64: no more than caches hold).
+_CHUNK = 2**20
+
+
+def checked(network: Network, curve: Curve) -> Network:
+    """Return a network that can be followed along the curve, in float64 and without its history."""
+    if not isinstance(curve, Curve):
+        raise TypeError(f"curve must be made by segment, polyline or circle, got {type(curve).__name__}")
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be an srlib.Network, got {type(network).__name__}")
+    if not network.weights:
+        raise ValueError("network must have at least one hidden layer")
+    if (n := curve.coefficients.shape[-1]) != network.widths[0]:
+        raise ValueError(f"network must take inputs of the curve's length {n}, got {network.widths[0]}")
+    if not all(map(_validation.finite, network.parameters)):
+        raise ValueError("network must have finite weights and biases, got NaN or infinity")
+    return network.detach().to(dtype=torch.float64)
+
+
+def chunks(network: Network, curve: Curve) -> Iterator[tuple[int, Network]]:
+    """Cut a batch of networks into parts that fit into memory, each with the index of its first network."""
+    widths = network.widths[1:]
+    rows = max(1, _CHUNK // (3 * max(widths) * (len(curve.coefficients) + 2 * sum(widths))))
+    for first in range(0, max(network.batch, 1), rows):
+        yield first, network[first : first + rows]
+
+
+def follow(network: Network, curve: Curve) -> Iterator[tuple[Pieces, LayerKinks | None]]:
     """Yield the pieces of the features of every layer, the input first, and where the layer's neurons switch."""
-    pieces = _of_input(curve, batch=len(hidden[0][0]), biased=hidden[0][1] is not None)
+    biases = network.biases or [None] * network.depth
+    pieces = _of_input(curve, batch=network.batch, biased=network.biases is not None)
     yield pieces, None
-    for W, b in hidden:  # X3
+    for W, b in zip(network.weights, biases, strict=False):  # X3; the readout's bias comes last
         pre = _pre_activations(pieces, W, b)
         parent, start, stop = _divide(pieces, pre, curve)
-        network, pre = pieces.network[parent], pre[parent]
+        owner, pre = pieces.network[parent], pre[parent]
         gates = evaluate(pre, (start + stop) / 2, curve.circular) > 0  # X3 (b)
-        at, neuron = (gates != gates[_before(network, curve.closed)]).nonzero(as_tuple=True)
+        at, neuron = (gates != gates[_before(owner, curve.closed)]).nonzero(as_tuple=True)
         # features vanish only where a neuron before, or the curve, has a zero: at the border of a piece
         border = start - pieces.start[parent] <= SAME * (curve.knots[-1] - curve.knots[0])
         silent = border & vanishes(pieces.features, pieces.start, curve.circular)[parent]
-        switches = Switches(network[at], start[at], neuron, silent[at])
-        pieces = Pieces(network, start, stop, torch.where(gates.unsqueeze(1), pre, slope * pre))
-        yield pieces, switches
+        kinks = LayerKinks(owner[at], start[at], neuron, silent[at])
+        pieces = Pieces(owner, start, stop, torch.where(gates.unsqueeze(1), pre, network.negative_slope * pre))
+        yield pieces, kinks
 
 
 def _of_input(curve: Curve, *, batch: int, biased: bool) -> Pieces:
@@ -126,9 +157,9 @@ def _zeros(pieces: Pieces, pre: Tensor, circular: bool) -> tuple[Tensor, Tensor]
         left, right = left[piece, neuron], right[piece, neuron]
         return piece, start + (stop - start) * (left / (left - right))
 
-    a, b, *constant = pre[piece, :, neuron].unbind(-1)  # a cos t + b sin t + c = |(a, b)| cos(t - phase) + c
+    a, b, *offset = pre[piece, :, neuron].unbind(-1)  # a cos t + b sin t + c = |(a, b)| cos(t - phase) + c
     phase = torch.atan2(b, a)
-    half = torch.acos((-constant[0] / torch.hypot(a, b)).clamp(-1, 1)) if constant else math.pi / 2
+    half = torch.acos((-offset[0] / torch.hypot(a, b)).clamp(-1, 1)) if offset else math.pi / 2
     roots = torch.cat([start + torch.remainder(phase + side * half - start, 2 * math.pi) for side in (-1, 1)])
     inside = roots < stop.repeat(2)
     return piece.repeat(2)[inside], roots[inside]
