@@ -16,7 +16,7 @@ __all__ = ["Kernels", "infinite"]
 #: bytes of those that go through the layers together, few enough to stay in cache.
 _CHUNK, _BLOCK = 2**20, 2**20
 
-#: Differences of two inputs of which a matrix product would keep less than this share are formed, pair by pair.
+#: A squared difference that is a smaller share of the squares it is made of is not left to a product of matrices.
 _NEAR = 5e-4
 
 
@@ -62,10 +62,13 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
     x1, x2
         Inputs, shapes ``(N1, n_0)`` and ``(N2, n_0)``, of one floating dtype and one device; ``x2`` is ``x1`` when
         omitted, and the kernels are then symmetric to the last bit. Half precision is computed in float32. The
-        kernel with a zero input is 0.
+        kernel with a zero input is 0; what leaves the range of the dtype is infinite or 0. Gradients flow to inputs
+        that require them. The kernel has a kink where an input is 0 or two of them coincide or are opposite: the angle
+        counts as constant there.
     chunk_size
         Rows of the kernels that are computed together; at most a million entries when omitted. Beside the kernels,
-        memory for about ten times ``chunk_size * N2`` numbers is needed.
+        memory for about ten times ``chunk_size * N2`` numbers is needed; where gradients are recorded, for about ten
+        times ``N1 * N2`` numbers a layer, whatever the chunks.
 
     Returns
     -------
@@ -75,9 +78,11 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
     Raises
     ------
     TypeError
-        If an input is not a floating tensor, the two differ in dtype, or ``chunk_size`` is not an integer.
+        If an input is not a dense floating tensor, the two differ in dtype or device, or ``chunk_size`` is not an
+        integer.
     ValueError
-        If an input does not have shape ``(N, n_0)`` or holds NaN or infinity, or ``chunk_size`` is less than 1.
+        If an input does not have shape ``(N, n_0)``, holds NaN or infinity, or is on the meta device, or ``chunk_size``
+        is less than 1.
 
     References
     ----------
@@ -91,29 +96,27 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
             [0.3183, 4.0000, 0.0000],
             [0.0000, 0.0000, 0.0000]])
     """
-    x1 = _inputs(ensemble, x1, "x1")
+    x1 = _validation.inputs(x1, ensemble.widths[0], name="x1")
     symmetric = x2 is None
-    x2 = x1 if symmetric else _inputs(ensemble, x2, "x2")
+    x2 = x1 if x2 is None else _validation.inputs(x2, ensemble.widths[0], name="x2")
     if (x1.dtype, x1.device) != (x2.dtype, x2.device):
-        raise TypeError(
-            f"x1 and x2 must have one dtype and one device, got {x1.dtype} and {x2.dtype} on {x1.device} and {x2.device}"
-        )
+        kinds = (f"{x.dtype} on {x.device}" for x in (x1, x2))
+        raise TypeError(f"x1 and x2 must have one dtype and one device, got {' and '.join(kinds)}")
     whole = -(-len(x1) // 8) if symmetric else len(x1)  # an eighth of the rows, lest much be computed twice
     size = _chunk(chunk_size) or min(whole, _CHUNK // max(1, len(x2)))
 
-    means, bend = _means(ensemble), _bend(ensemble.negative_slope)
-    first = _polar(x1)
+    terms, first = _terms(ensemble), _polar(x1)
     second = first if symmetric else _polar(x2)
-    if torch.is_grad_enabled() and (x1.requires_grad or x2.requires_grad):
-        blocks = [_block(means, bend, [t[row] for t in first], second) for row in _rows(len(x1), size)]
-        kernels = (torch.cat(rows).to(x1.dtype) for rows in zip(*blocks, strict=True))
-        return Kernels(*(_mirrored(kernel) if symmetric else kernel for kernel in kernels))
+    if torch.is_grad_enabled() and (x1.requires_grad or x2.requires_grad):  # nothing is then written in place
+        blocks = [_block(terms, [t[row] for t in first], second) for row in _rows(len(x1), size)]
+        whole_kernels = [torch.cat(rows).to(x1.dtype) for rows in zip(*blocks, strict=True)]
+        return Kernels(*map(_mirrored, whole_kernels) if symmetric else whole_kernels)
     kernels = Kernels(x1.new_empty(len(x1), len(x2)), x1.new_empty(len(x1), len(x2)))
     for row in _rows(len(x1), size):
         column = slice(row.start if symmetric else 0, None)
-        blocks = _block(means, bend, [t[row] for t in first], [t[column] for t in second])
-        for kernel, block in zip(kernels, blocks, strict=True):
-            if symmetric:  # what lies below the diagonal is copied from above it
+        blocks_of_row = _block(terms, [t[row] for t in first], [t[column] for t in second])
+        for kernel, block in zip(kernels, blocks_of_row, strict=True):
+            if symmetric:
                 square = block[:, : len(block)]
                 square.copy_(_mirrored(square))
                 kernel[column, row] = block.mT.to(kernel.dtype)
@@ -126,41 +129,32 @@ def _chunk(size: int | None) -> int | None:
 
 
 def _rows(count: int, size: int) -> list[slice]:
-    return [slice(start, start + max(1, size)) for start in range(0, max(1, count), max(1, size))]
+    """Slices of at most ``size`` rows, one at least of at least one: what has no rows still has a shape."""
+    size = max(1, size)
+    return [slice(start, start + size) for start in range(0, max(1, count), size)]
 
 
 def _mirrored(square: Tensor) -> Tensor:
+    """Copy what lies above the diagonal to below it."""
     return square.triu() + square.triu(1).mT
 
 
-def _inputs(ensemble: Ensemble, x: Tensor, name: str) -> Tensor:
-    if not isinstance(x, Tensor) or not x.dtype.is_floating_point:
-        raise TypeError(
-            f"{name} must be a floating tensor, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}"
-        )
-    if x.ndim != 2 or x.shape[1] != ensemble.widths[0]:
-        raise ValueError(f"{name} must have shape (N, n_0) = (N, {ensemble.widths[0]}), got {tuple(x.shape)}")
-    if not _validation.finite(x):
-        raise ValueError(f"{name} must have finite entries, got NaN or infinity")
-    return x
+class _Terms(NamedTuple):
+    bend: float  # (1 - a)^2 / (2 pi eta)
+    means: list[float]  # logarithms of m_1, ..., m_L, m_out, of which sums and powers stay in the floating range
 
 
-def _bend(slope: float) -> float:
-    """Return ``(1 - a)^2 / (2 pi eta)``."""
-    return ((1 - slope) / math.hypot(1, slope)) ** 2 / math.pi
-
-
-def _means(ensemble: Ensemble) -> list[float]:
-    """Logarithms of the means of the kernel's terms at a unit input, which leave the floating range before sums do."""
-    gain = math.log(math.hypot(1, ensemble.negative_slope))
-    norms, ranks = ensemble.spectral_norms, ensemble.stable_ranks
-    output = 2 * math.fsum(  # log E ||h_L||^2
-        math.log(s) + (gain + math.log(r / (2 * n)) / 2)
+def _terms(ensemble: Ensemble) -> _Terms:
+    norms, ranks, slope = ensemble.spectral_norms, ensemble.stable_ranks, math.hypot(1, ensemble.negative_slope)
+    growth = (
+        2 * math.log(s) + 2 * math.log(slope * math.sqrt(r / (2 * n)))  # eta s^2 r / n
         for s, r, n in zip(norms, ranks, ensemble.widths[:-1], strict=True)
     )
+    output = math.fsum(growth)
     backward = output + 2 * math.log(ensemble.readout_norm) - math.log(ensemble.widths[-1])
     layers = zip(norms, ranks, ensemble.shapes, strict=True)
-    return [*(backward - 2 * math.log(s) - math.log(r / (m * n)) for s, r, (m, n) in layers), output]  # N1
+    means = [backward - 2 * math.log(s) - math.log(r / (m * n)) for s, r, (m, n) in layers]  # N1
+    return _Terms(((1 - ensemble.negative_slope) / slope) ** 2 / math.pi, [*means, output])
 
 
 def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,27 +167,27 @@ def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
     return (largest.sqrt() * norm.sqrt()).squeeze(-1), x / norm
 
 
-def _block(means: list[float], bend: float, first: Sequence[Tensor], second: Sequence[Tensor]) -> Kernels:
+def _block(terms: _Terms, first: Sequence[Tensor], second: Sequence[Tensor]) -> Kernels:
     """Kernels of two sets of inputs, given in polar form."""
     (root1, unit1), (root2, unit2) = first, second
-    largest = torch.finfo(unit1.dtype).max
-    scales = []  # square roots of the final scale, which stay in the floating range as long as the kernel does
-    for mean in (means[-1], max(means)):
+    largest, scales = torch.finfo(unit1.dtype).max, []
+    top = max(terms.means)
+    weights = [math.exp(mean - top) for mean in terms.means]
+    for mean in (terms.means[-1], top):  # square roots of the scale stay in the floating range while the kernel does
         factor = math.exp(min(mean / 4, math.log(largest)))
         scales.append([(root * factor).clamp(max=largest) for root in (root1, root2)])
-    weights = [math.exp(mean - max(means)) for mean in means]
 
     cos, tiles = unit1 @ unit2.mT, []
     for row in _rows(len(cos), _BLOCK // (cos.element_size() * max(1, len(unit2)))):
-        kernels = _geometry(weights, bend, *_half_angles(unit1[row], unit2, cos[row]))
+        kernels = _geometry(terms.bend, weights, *_half_angles(unit1[row], unit2, cos[row]))
         roots = [(scale1[row, None] * scale2).clamp_(max=largest) for scale1, scale2 in scales]
         tiles.append([kernel.mul_(root).mul_(root) for kernel, root in zip(kernels, roots, strict=True)])
     return Kernels(*(torch.cat(rows) for rows in zip(*tiles, strict=True)))
 
 
-def _half_angles(x: Tensor, y: Tensor, cos: Tensor) -> list[Tensor]:
+def _half_angles(x: Tensor, y: Tensor, cos: Tensor) -> tuple[Tensor, Tensor]:
     """Squared sines and cosines of half the angles between unit vectors, each accurate where it is small."""
-    half, limits = cos.new_ones(()) / 2, torch.finfo(cos.dtype)
+    half, limits = cos.new_full((), 0.5), torch.finfo(cos.dtype)
     squares = [torch.sub(half, cos, alpha=0.5), torch.add(half, cos, alpha=0.5)]
     size = max(1, _BLOCK // (x.element_size() * x.shape[1]))
     for k, sign in enumerate((1, -1)):  # ||x - y||^2 / 4 and ||x + y||^2 / 4
@@ -211,21 +205,22 @@ def _half_angles(x: Tensor, y: Tensor, cos: Tensor) -> list[Tensor]:
             pairs, before = near.nonzero(), len(pairs)
         for i, j in (part.unbind(-1) for part in pairs.split(size)):
             squares[k][i, j] = torch.sub(x[i], y[j], alpha=sign).square().sum(-1) / 4
-    return [square.clamp_(limits.tiny, 1 - limits.eps) for square in squares]  # roots have no slope at 0
+    return squares[0].clamp_(limits.tiny, 1), squares[1].clamp_(limits.tiny, 1)  # roots have no slope at 0
 
 
-def _geometry(weights: list[float], bend: float, sine2: Tensor, cosine2: Tensor) -> Kernels:
-    """Kernels at squared sines and cosines of half the angles, a weight for each term."""  # N3
-    limits = torch.finfo(sine2.dtype)
-    one = sine2.new_ones(())
+def _geometry(bend: float, weights: list[float], sine2: Tensor, cosine2: Tensor) -> Kernels:
+    """Weighted terms at squared sines and cosines of half the angles, feature kernel of weight 1."""  # N3
+    one, limits = sine2.new_ones(()), torch.finfo(sine2.dtype)
     tangent = torch.zeros_like(sine2)
     for weight in weights[:-1]:
         sin, cos = sine2.sqrt(), cosine2.sqrt()
         half = torch.atan2(sin, cos)
         cos_theta = torch.sub(one, sine2, alpha=2)
-        tangent = tangent.add_(cos_theta, alpha=weight).mul_(torch.sub(one, half, alpha=2 * bend))
-        sine2 = torch.addcmul(sine2, sin, cos, value=-bend).addcmul_(half, cos_theta, value=bend)
-        sine2 = sine2.clamp_(limits.tiny, 1 - limits.eps)
+        tangent = tangent.add_(cos_theta, alpha=weight)
+        tangent = torch.addcmul(tangent, tangent, half, value=-2 * bend)  # times kappa_0 / eta
+        # (1 - cos theta') / 2 = (1 - cos theta) / 2 - bend (sin theta - theta cos theta) / 2: nothing cancels
+        sine2 = torch.addcmul(sine2, sin, cos, value=-bend)
+        sine2 = torch.addcmul(sine2, half, cos_theta, value=bend).clamp(limits.tiny, 1 - limits.eps)
         cosine2 = torch.sub(one, sine2)
     feature = torch.sub(one, sine2, alpha=2)
     return Kernels(feature, tangent.add_(feature, alpha=weights[-1]))
