@@ -368,7 +368,7 @@ net = draw(thin, networks_norms, 50)
 x, y = torch.eye(6), (torch.eye(6) + torch.eye(6).roll(1, 0)) / math.sqrt(2)
 a, b = (measure.pre_activations(net, v)[2] for v in (x, y))
 inner = (a.relu() * b.relu()).sum(-1)
-found, quarter = arccos.between(a, b), torch.tensor(math.pi / 4)
+found, quarter = arccos.angle(a, b), torch.tensor(math.pi / 4)
 wide_angle = arccos.next_angle(arccos.next_angle(quarter))
 
 
@@ -441,7 +441,7 @@ after = {}
 for i, (name, (r, law)) in enumerate(maps.items()):
     W = sample((n, n), r, law=law, batch=20, generator=generator(90 + i))
     a, b = (v.relu().mT for v in measure.turned(W, at))
-    after[name] = arccos.between(a, b).rad2deg().flatten(1).T
+    after[name] = arccos.angle(a, b).rad2deg().flatten(1).T
     mean, deviation = after[name].mean(0).numpy(), after[name].std(0).numpy()
     print(name, "mean angle:", mean.round(1), "deviation:", deviation.round(1))
 

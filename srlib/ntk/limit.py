@@ -193,7 +193,7 @@ def _half_angles(x: Tensor, y: Tensor, cos: Tensor) -> tuple[Tensor, Tensor]:
     for k, sign in enumerate((1, -1)):  # ||x - y||^2 / 4 and ||x + y||^2 / 4
         near = squares[k] < _NEAR
         pairs, before = near.nonzero(), math.inf
-        while max(size, near.numel() // 16) < len(pairs) < before / 2:
+        while min(len(pairs), before - len(pairs)) > max(size, near.numel() // 16):
             # A product of matrices keeps the precision of a cluster once one of its members is subtracted from all.
             member = y[near.sum(0).argmax()].detach()
             a, b = x - sign * member, y - member
