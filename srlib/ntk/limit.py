@@ -174,7 +174,7 @@ def _block(terms: _Terms, first: Sequence[Tensor], second: Sequence[Tensor]) -> 
     top = max(terms.means)
     weights = [math.exp(mean - top) for mean in terms.means]
     for mean in (terms.means[-1], top):  # square roots of the scale stay in the floating range while the kernel does
-        factor = math.exp(min(mean / 4, math.log(largest)))
+        factor = math.exp(min(mean / 4, math.log(largest / 2)))
         scales.append([(root * factor).clamp(max=largest) for root in (root1, root2)])
 
     cos, tiles = unit1 @ unit2.mT, []
@@ -193,7 +193,7 @@ def _half_angles(x: Tensor, y: Tensor, cos: Tensor) -> tuple[Tensor, Tensor]:
     for k, sign in enumerate((1, -1)):  # ||x - y||^2 / 4 and ||x + y||^2 / 4
         near = squares[k] < _NEAR
         pairs, before = near.nonzero(), math.inf
-        while max(size, near.numel() // 16) < len(pairs) < before / 2:
+        while min(len(pairs), before - len(pairs)) > max(size, near.numel() // 16):
             # A product of matrices keeps the precision of a cluster once one of its members is subtracted from all.
             member = y[near.sum(0).argmax()].detach()
             a, b = x - sign * member, y - member
