@@ -174,7 +174,7 @@ def _block(terms: _Terms, first: Sequence[Tensor], second: Sequence[Tensor]) -> 
     top = max(terms.means)
     weights = [math.exp(mean - top) for mean in terms.means]
     for mean in (terms.means[-1], top):  # square roots of the scale stay in the floating range while the kernel does
-        factor = math.exp(min(mean / 4, math.log(largest)))
+        factor = math.exp(min(mean / 4, math.log(largest / 2)))
         scales.append([(root * factor).clamp(max=largest) for root in (root1, root2)])
 
     cos, tiles = unit1 @ unit2.mT, []
