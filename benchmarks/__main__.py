@@ -25,6 +25,7 @@ from tqdm import tqdm
 from benchmarks import book, measure
 from benchmarks.curves import Curve, curves
 from benchmarks.rows import Row, table
+from workflow.project import write
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "_build/bench"
@@ -183,10 +184,7 @@ def load(path: Path, here: list[str]) -> dict:
 
 
 def store(run: dict, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(run, indent=1) + "\n")
-    scratch.replace(path)
+    write({path: json.dumps(run, indent=1) + "\n"})
 
 
 if __name__ == "__main__":

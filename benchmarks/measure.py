@@ -11,6 +11,8 @@ from timeit import Timer
 import torch
 from torch.utils.benchmark import timer
 
+from workflow.project import processor
+
 Call = Callable[[], object]
 
 #: Sizes at which the machine's own limits are measured: side of a matrix product, numbers in a copy.
@@ -86,12 +88,8 @@ def resident(field: str) -> int:
 
 def machine(device: str) -> dict[str, object]:
     """Describe the machine, as far as it can be told from inside."""
-    try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        names = []
     about = {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",

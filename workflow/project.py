@@ -1,17 +1,23 @@
-"""What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale."""
+"""What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale.
+
+Also what several of its scripts, and the benchmarks, need: reading and writing files whole, pins, the processor.
+"""
 
 import ast
 import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -130,6 +136,38 @@ def damaged(path: Path, kind: str, error: Exception) -> ProjectError:
     how = "remove it and run make again" if made else "`git checkout` restores it" if kept else "copy it again"
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     return ProjectError(f"{os.path.relpath(path)} is no whole {kind} ({reason}): {how}")
+
+
+def write(contents: Mapping[Path, str | bytes]) -> None:
+    """Write all files beside their targets before the first is renamed: a killed run, or one that cannot write one of
+    them, leaves each file as it was.
+    """
+    scratch = {target: target.with_name(f".{target.name}.{os.getpid()}") for target in contents}
+    try:
+        for target, content in contents.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch[target].write_bytes(content.encode() if isinstance(content, str) else content)
+        for target, path in scratch.items():
+            path.replace(target)
+    finally:
+        for path in scratch.values():
+            path.unlink(missing_ok=True)
+
+
+def pins() -> dict[str, str]:
+    """Return the version of every package that the lock pins."""
+    lines = (line.partition("#")[0].strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
+    pinned = [Requirement(line) for line in lines if line]
+    return {requirement.name: str(requirement.specifier).removeprefix("==") for requirement in pinned}
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def digest(*files: str | Path) -> str:

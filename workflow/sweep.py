@@ -7,7 +7,6 @@ Used by the workflow (`make sweep`), one job a cell; by hand:
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from project import ProjectError, imported, run
+from project import ProjectError, imported, run, write
 
 # The code that decides a result: a change in it makes every cell stale.
 SOURCES = ["workflow/sweep.py", *imported("workflow/sweep.py")]
@@ -247,7 +246,7 @@ def cell_job(name: str, id: str, output: Path) -> None:
     for entry in result["runs"]:
         if entry["phase"] != "evaluation":  # of the others only the end is used
             del entry["curve"]
-    write(output, json.dumps(result))
+    write({output: json.dumps(result)})
     last = [entry["loss"] for entry in result["runs"] if entry["phase"] == result["runs"][-1]["phase"]]
     done = len(list(output.parent.glob("*.json")))
     print(
@@ -255,14 +254,6 @@ def cell_job(name: str, id: str, output: Path) -> None:
         f"{result['seconds']:.0f} s",
         flush=True,
     )
-
-
-def write(path: Path, content: str) -> None:
-    """Write beside the target, then rename: a killed job leaves no half-written result."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(content)
-    scratch.replace(path)
 
 
 def main() -> None:
