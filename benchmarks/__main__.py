@@ -151,7 +151,7 @@ def main() -> None:
     if whole:
         found = [row | {"machine": here["cpu"]} for row in book.rows()]
         run["table"] = merge(run["table"], found, names["table"])
-        store(run, path)
+        write({path: json.dumps(run, indent=1) + "\n"})
     for device in devices if jobs else []:
         for kind, entry in (bar := tqdm(jobs, desc=device)):
             bar.set_postfix_str(entry.id)
@@ -161,7 +161,7 @@ def main() -> None:
                 found = measure_curve(entry, device, max(1, arguments.repeats // 2))
             found["machine"] = here[device]
             run[kind] = merge(run[kind], [found], names[kind])
-            store(run, path)  # at once: a run that dies keeps what it has
+            write({path: json.dumps(run, indent=1) + "\n"})  # at once: a run that dies keeps what it has
     print("\n".join(lines(run)))
     print(f"stored in {path}")
 
@@ -181,10 +181,6 @@ def load(path: Path, here: list[str]) -> dict:
                 f"{' and '.join(here)}): choose another run or folder with RUN= or OUTPUT=, or delete the file"
             )
     return run
-
-
-def store(run: dict, path: Path) -> None:
-    write({path: json.dumps(run, indent=1) + "\n"})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from timeit import Timer
 import torch
 from torch.utils.benchmark import timer
 
-from workflow.project import processor
+from workflow.project import processor, quartiles
 
 Call = Callable[[], object]
 
@@ -35,8 +35,7 @@ def alternate(calls: Mapping[str, Call], repeats: int, least: float = 0.2) -> di
 
 def spread(values: list[float]) -> dict[str, float]:
     """Return the median and the quartiles."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    return {"median": middle, "low": low, "high": high}
+    return dict(zip(("low", "median", "high"), quartiles(values), strict=True))
 
 
 def product(dtype: torch.dtype, device: str) -> tuple[Call, float]:

@@ -56,15 +56,13 @@ def generator(offset):
     return torch.Generator().manual_seed(seed + 1_000 * offset)
 
 
-widths, ratios = (24,) * 3, (1 / 4, 1 / 2, 1.0)
-depth, width = len(widths) - 1, widths[-1]
-fixed = [Ensemble(widths, rho * width, math.sqrt(2)) for rho in ratios]
+depth, width, rho = 2, 24, torch.tensor([1 / 4, 1 / 2, 1.0])
+fixed = [Ensemble((width,) * (depth + 1), r, math.sqrt(2)) for r in (rho * width).tolist()]
 nets = [e.sample(networks, generator=generator(i)) for i, e in enumerate(fixed)]
 readout = torch.randn(networks, 10, width, generator=generator(4)) / math.sqrt(width)
 both = torch.cat([torch.eye(width), -torch.eye(width)])  # the same means, less noise
 last = [feedforward.forward(net, both).post[-1] for net in nets]
 found = torch.stack([(h @ readout.mT).square().mean((1, 2)) for h in last], 1) * width
-rho = torch.tensor(ratios)
 text = "mean squared logit over |x|^2/n_0 at spectral norm sqrt 2, two layers, r/n = 1/4, 1/2 and 1"
 wrong = {
     "one layer fewer": rho ** (depth - 1),
@@ -116,9 +114,8 @@ fan_in, fan_out = [20, 30, 36, 20], [30, 12, 16, 6]
 
 def mean_square():
     """Mean squared weight times fan-in of every layer."""
-    return [
-        n * l.weight.square().mean().item() for n, l in zip(fan_in, layers, strict=True)
-    ]
+    pairs = zip(fan_in, layers, strict=True)
+    return [n * layer.weight.square().mean().item() for n, layer in pairs]
 
 
 torch.manual_seed(seed)
@@ -126,11 +123,9 @@ init.module_(nn.Sequential(*layers), 0.3)
 ours = mean_square()
 for layer in layers:
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+he = mean_square()
 text = "mean squared weight times fan-in, two linear and two convolutional layers"
-wrong = {
-    "times fan-out": 2 * np.divide(fan_in, fan_out),
-    "as a draw of He's": mean_square(),
-}
+wrong = {"times fan-out": 2 * np.divide(fan_in, fan_out), "as a draw of He's": he}
 check.exact("I2.weights", text, ours, 2 * np.ones(4), wrong=wrong)
 
 # %%
@@ -148,26 +143,20 @@ check.exact("I2.model", text, ours, same, wrong={"another spectral norm": 1.1 * 
 # What is left is fluctuation: $\mathbb E\|h_L\|^4/(\mathbb E\|h_L\|^2)^2$, whose logarithm is the exponent to leading order.
 
 # %%
-square = (16,) * 3
-cases = [Ensemble(square, 16.0), Ensemble(square, 4.0)]
-cases = [e.preserving() for e in (*cases, Ensemble(square, 8.0, law=spectra.projector))]
-drawn = [
-    e.sample(networks_fourth, generator=generator(20 + i)) for i, e in enumerate(cases)
-]
-noise = [
-    torch.randn(networks_fourth, 16, 16, generator=generator(30 + l)) for l in range(2)
-]
+laws = ((16.0, spectra.two_level), (4.0, spectra.two_level), (8.0, spectra.projector))
+cases = [Ensemble((16,) * 3, r, law=law).preserving() for r, law in laws]
+drawn = [e.sample(networks_fourth, generator=generator(i)) for i, e in enumerate(cases, 20)]
+noise = [torch.randn(networks_fourth, 16, 16, generator=generator(i)) for i in (30, 31)]
 weights = [*(net.weights for net in drawn), [math.sqrt(2 / 16) * W for W in noise]]
 found = torch.stack([measured.fourth_moment(W) for W in weights], 1)
 exact = [moments.feature_norm(e).log_ratio[-1].exp().item() for e in cases]
 exact = torch.tensor([*exact, (1 + 5 / 16) ** 2])
 exponents = torch.tensor([*map(moments.fluctuation_exponent, cases), 10 / 16])
-r = torch.tensor([16, 4, 8, 4])
+by_rank = (16 / 18 * (1 + 2 / torch.tensor([16, 4, 8, 4])) * (1 + 3 / 18)) ** 2
 text = "ratio of moments of the feature norm for orthogonal, two-level, projector and He layers, two of width 16"
 wrong = {
     "gates left out": exact / (1 + 3 / 18) ** 2,
-    "stable rank in place of participation rank": (16 / 18 * (1 + 2 / r) * (1 + 3 / 18))
-    ** 2,
+    "stable rank in place of participation rank": by_rank,
     "the exponential of the exponent": exponents.exp(),
 }
 check.sampled("I2.fluctuations", text, found, exact, wrong=wrong, seed=seed)
@@ -180,10 +169,9 @@ check.sampled("I2.fluctuations", text, found, exact, wrong=wrong, seed=seed)
 # that knows nothing, counts with the loss $\log10$ of such a network.
 
 # %%
-options = {"threshold": threshold, "resamples": resamples, "seed": seed}
-sweep = measured.Sweep("data/initialization", **options)
+sweep = measured.Sweep("data/initialization", threshold, resamples, seed)
 runs, evaluation, sgd, adam = sweep.runs, sweep.evaluation, sweep.sgd, sweep.adam
-ten, twenty, depths = sgd[1], sgd[2], [measured.depth_of(p) for p in sgd]
+ten, twenty, depths = "d10-w128-sgd", "d20-w128-sgd", [measured.depth_of(p) for p in sgd]
 print(f"{len(runs)} networks, {len(evaluation)} of them compared,", end=" ")
 print(f"{sweep.seeds} seeds each, {sweep.budget} steps")
 diverged = evaluation.diverged_at.notna()
@@ -251,7 +239,7 @@ against = sweep.table("steps", "pytorch", ".2f", chosen)
 for key in ["pytorch", *chosen]:
     row = f"{title(key)}: seeds that arrive"
     against.loc[row] = [sweep.arrived(key, p) for p in sweep.places]
-against
+display(against)
 
 # %% [markdown]
 # ### At equal learning rates
@@ -262,13 +250,11 @@ against
 # initialization, geometric mean and range of the three tuning seeds. "=": both methods chose this rate.
 
 # %%
-rows = [key for key in sweep.keys if key != "orthogonal"]
-heads = {p: measured.head(p) for p in sweep.places}
-equal = {h: [sweep.at_equal_rate(key, p) for key in rows] for p, h in heads.items()}
-display(pd.DataFrame(equal, index=[title(key) for key in rows]))
+display(sweep.equal_rate_table())
 print("rates chosen by orthogonal, He, two-level 0.5 matched:")
-for p, h in heads.items():
-    print(f"{h}:", *(f"{sweep.rates[key, p]:g}" for key in ("orthogonal", "he", half)))
+for p in sweep.places:
+    rates = (f"{sweep.rates[key, p]:g}" for key in ("orthogonal", "he", half))
+    print(f"{measured.head(p)}:", *rates)
 
 # %% [markdown]
 # ## The summary that the chapter quotes
@@ -300,6 +286,7 @@ for key, other in (("orthogonal", "pytorch"), ("orthogonal", "he"), (half, "he")
 # neighbouring rates was chosen; the claims now compare the steps to loss 0.5, with the same ranges.
 
 # %%
+quarter = "two_level-fixed-0.25"
 experiment = partial(check.empirical, false_alarm=1 - confidence)
 
 
@@ -308,9 +295,8 @@ def final(key, place):
 
 
 text = "final loss of orthogonal initialization, 10 layers, SGD"
-wrong = {"r/n = 0.25 at the same norm": final("two_level-fixed-0.25", ten)}
-options = {"below": 0.5, "wrong_samples": wrong}
-experiment("I1.trains", text, final("orthogonal", ten), **options)
+wrong = {"r/n = 0.25 at the same norm": final(quarter, ten)}
+experiment("I1.trains", text, final("orthogonal", ten), below=0.5, wrong_samples=wrong)
 
 # %%
 text = "final loss of PyTorch's default initialization, 10 layers, SGD; log 10 is 2.303"
@@ -320,22 +306,23 @@ experiment("I1.pytorch", text, final("pytorch", ten), above=2.0, wrong_samples=w
 # %%
 text = "final loss of r/n = 0.25 at fixed spectral norm, 20 layers, SGD"
 options = {"above": 2.0, "wrong_samples": {"orthogonal": final("orthogonal", twenty)}}
-experiment("I1.quarter", text, final("two_level-fixed-0.25", twenty), **options)
+experiment("I1.quarter", text, final(quarter, twenty), **options)
 
 # %%
 text = "final loss of r/n = 0.5 at fixed spectral norm, 20 layers, SGD"
 options = {"above": threshold, "wrong_samples": {"at matched scale": final(half, twenty)}}
 experiment("I1.half", text, final(half_fixed, twenty), **options)
 
+
 # %%
-over_depths = {
-    key: np.mean([sweep.log_ratio(key, "orthogonal", p) for p in sgd], 0)
-    for key in (half, half_fixed)
-}
+def over_depths(key):
+    return np.mean([sweep.log_ratio(key, "orthogonal", p) for p in sgd], 0)
+
+
 equal = {"above": -0.25, "below": 0.25}
 text = "log ratio of steps to loss 0.5, two-level r/n = 0.5 at matched scale over orthogonal, mean of 4 depths"
-wrong = {"at fixed spectral norm": over_depths[half_fixed]}
-experiment("I2.equal", text, over_depths[half], wrong_samples=wrong, **equal)
+wrong = {"at fixed spectral norm": over_depths(half_fixed)}
+experiment("I2.equal", text, over_depths(half), wrong_samples=wrong, **equal)
 
 # %%
 text = "log ratio of steps to loss 0.5, He over orthogonal, 5 layers"
@@ -368,8 +355,7 @@ for key in figures.STYLES:
 # exponent $5L/n$.
 
 # %% mystnb={"figure": {"caption": "Effect sizes at matched scale, SGD, with 95 % intervals: final training loss (top) and mean steps to loss 0.5 (bottom), over those of orthogonal initialization. Filled points differ significantly after correction for all comparisons. Methods in the order of their fluctuation exponent, lowest on top.", "name": "fig-init-effects"}, "image": {"alt": "Two rows of four panels with points and horizontal intervals, one line a method. In the panels of 20 and 40 layers the points move to the right from top to bottom, most for stable rank 0.02."}} tags=["hide-input"]
-matched = [k for k in sweep.keys if "-matched-" in k or k in ("he", "orthogonal")]
-ordered = [k for k in matched if k != "orthogonal"]
+ordered = [k for k in sweep.matched if k != "orthogonal"]
 ordered.sort(key=lambda key: exponent(key, sgd[0]))
 ratios = [sweep.ratios(column, "orthogonal", ordered) for column in ("final", "steps")]
 fig = figures.effects(*ratios)
@@ -387,14 +373,14 @@ predictors = {"exponent": exponent, "n/r": inverse_rank}
 order, shown = {}, {}
 for column, head in (("final", "loss"), ("steps", "steps")):
     for name, predictor in predictors.items():
-        found = {p: sweep.correlations(predictor, matched, p, column) for p in spread}
+        found = {p: sweep.correlations(predictor, p, column) for p in spread}
         found["mean of the six"] = np.mean(list(found.values()), 0)
         order[name, column] = found
-        shown[f"{name}, {head}"] = {
-            p: quote(sweep.interval(mean, x)) for p, x in found.items()
-        }
+        quoted = {p: quote(sweep.interval(mean, x)) for p, x in found.items()}
+        shown[f"{name}, {head}"] = quoted
 shown = pd.DataFrame(shown)
-shown["methods"] = [sum((k, p) in sweep.cells for k in matched) for p in spread] + [""]
+present = [sum((k, p) in sweep.cells for k in sweep.matched) for p in spread]
+shown["methods"] = [*present, ""]
 display(shown)
 by_exponent, by_rank = order["exponent", "steps"], order["n/r", "steps"]
 for L, p in zip(depths[1:], sgd[1:], strict=True):
@@ -411,16 +397,15 @@ experiment("I2.participation", text, by_exponent[twenty] - by_rank[twenty], abov
 # number explain, over all depths, widths and spectra?
 
 # %%
-points = sweep.matched_table(matched, spread)
+points = sweep.matched_table(spread)
 others = points[points.key != "orthogonal"]
+bootstrap = partial(measured.cells_interval, resamples=resamples // 4, seed=seed)
 of_all, collapse = ("exponent", "depth", "rank"), {}
 compared = ("loss", points, of_all), ("steps", points, of_all)
 for y, table, xs in (*compared, ("slowdown", others, ("excess", "depth", "rank"))):
     for x in xs:
-        options = {"resamples": resamples // 4, "seed": seed}
-        found = measured.cells_interval(measured.explained, table[x], table[y], **options)
-        collapse[y, x] = found
-        print(f"{y} by {'L/r' if x == 'rank' else x}: {quote(found)}")
+        collapse[y, x] = bootstrap(measured.explained, table[x], table[y])
+        print(f"{y} by {'L/r' if x == 'rank' else x}: {quote(collapse[y, x])}")
 near = points[points.exponent.between(1.3, 1.8)].loss
 print(f"losses at exponents from 1.3 to 1.8: {near.min():.2g} to {near.max():.2g}")
 
@@ -437,11 +422,7 @@ print(listed.to_string(index=False, float_format="{:.3g}".format))
 # features over all layers. Xavier's factor is $\frac12$ in a square layer, PyTorch's $\frac16$ (its biases aside).
 
 # %%
-unequal = [k for k in sweep.keys if "-fixed-" in k]
-scaled = sweep.fixed_table(
-    ["pytorch", "xavier", "he", "orthogonal", *unequal], sweep.places
-)
-correlation = {}
+scaled, correlation = sweep.scale_table(), {}
 for name in ("SGD", "Adam"):
     group = scaled[scaled.place.str.endswith(name.lower())]
     correlation[name] = stats.spearmanr(group.shrinkage, group.loss).statistic
@@ -457,17 +438,10 @@ print(scaled.iloc[::6].to_string(index=False, float_format="{:.3g}".format))
 # The predictions first. The relative variance of the tangent kernel at one input (N2), for all networks of the map, lies
 # between the two bounds of I3.
 
-
 # %%
-def design(scale, ratio, L, n=128):
-    """The random model with the spectral norms of the map."""
-    r = max(1.0, ratio * n)
-    norm = math.sqrt(2.0) if scale == "fixed" else math.sqrt(2 * n / r)
-    return Ensemble((784,) + (n,) * L, r, norm)
-
-
 grid = sweep.maps.groupby(["scale", "ratio", "depth"]).held_out.mean().reset_index()
-models = [design(*row) for row in grid[["scale", "ratio", "depth"]].itertuples(index=False)]
+designs = grid[["scale", "ratio", "depth"]].itertuples(index=False)
+models = [measured.design(*row) for row in designs]
 kernels = [moments.ntk(e) for e in models]
 grid["exponent"] = [moments.fluctuation_exponent(e) for e in models]
 grid["shrinkage"] = -grid.depth * np.where(grid.scale == "fixed", np.log(grid.ratio), 0.0)
@@ -521,14 +495,12 @@ pd.DataFrame(table)
 # differences from it, with all cells and, an afterthought, with up to 30 layers:
 
 # %%
-chosen = {"fixed": "shrinkage L log(n/r)", "matched": "exponent"}
-gaps = {}
-for most in (40, 30):
+gaps, chosen = {}, {"fixed": "shrinkage L log(n/r)", "matched": "exponent"}
+for end, most in (("", 40), ("-30", 30)):
     for scale, name in chosen.items():
         panel = panels[scale][panels[scale].depth <= most]
         pair = (predictors[key][panel.index] for key in (name, "depth alone"))
-        found = bootstrap(measured.auc_gap, *pair, panel.held_out > 0.5)
-        gaps[scale if most == 40 else f"{scale}-30"] = found
+        gaps[scale + end] = bootstrap(measured.auc_gap, *pair, panel.held_out > 0.5)
 for scale, name in chosen.items():
     print(f"{scale}: AUC of {name} minus that of depth {quote(gaps[scale])};", end=" ")
     print(f"up to 30 layers {quote(gaps[f'{scale}-30'])}")
@@ -543,9 +515,8 @@ alternatives = {
 }
 typical = measured.agreement(low.exponent, 20 * math.log(2), low_good).mean()
 best = measured.best_cut(low.exponent, low_good).mean()
-print(
-    f"matched scale: exponent below 20 log 2 agrees {typical:.2f}, at its best cut {best:.2f}"
-)
+print(f"matched scale: exponent below 20 log 2 agrees {typical:.2f},", end=" ")
+print(f"at its best cut {best:.2f}")
 print(f"agrees: border from the pilot {agrees.mean():.2f},", end=" ")
 print(*[f"{name} {found.mean():.2f}" for name, found in alternatives.items()])
 text = "cells of the map at fixed norm on the side of L log(n/r) = 10 log 2 that their accuracy says"
@@ -557,8 +528,8 @@ for scale, panel in panels.items():
     print(scale, *(100 * panel[panel.depth == 20].held_out).round().astype(int))
 
 # %%
-quoted = "pytorch xavier he two_level-fixed-0.5 two_level-fixed-0.9 two_level-matched-0.5".split()
-quoted += [f"two_level-matched-{share}" for share in ("0.25", "0.1", "0.02")]
+quoted = ["pytorch", "xavier", "he", *(f"two_level-fixed-{ratio}" for ratio in (0.5, 0.9))]
+quoted += [f"two_level-matched-{ratio}" for ratio in (0.5, 0.25, 0.1, 0.02)]
 for L, p in zip(depths, sgd, strict=True):
     for key in (*quoted, "projector-matched-0.25"):
         glue(f"loss-{key}-{L}", sweep.entry("final", key, "orthogonal", p, ".2f"))
@@ -568,69 +539,52 @@ for L, p in zip(depths, sgd, strict=True):
     glue(f"accuracy-orthogonal-he-{L}", quote(accuracy, "+.1f"))
 
 
-def publish(name, *comparison):
-    glue(name, quote(sweep.effect("steps", *comparison)))
-
-
-for p in adam:
-    for key, other in (("orthogonal", "he"), (half, "orthogonal")):
-        publish(f"adam-{key}-{other}-{measured.depth_of(p)}", key, other, p)
-
 # %%
-short = {"n/r": "rank", "shrinkage L log(n/r)": "shrinkage", "depth alone": "depth"}
-short |= {"r/n alone": "ratio", "kernel variance": "variance"}
-short |= {"typical shrinkage": "typical"}
-intervals = {
-    f"order-{column}-{short.get(name, name)}": sweep.interval(
-        mean, found["mean of the six"]
-    )
-    for (name, column), found in order.items()
-}
+def short(name):
+    first, *_ = name.split()
+    return {"n/r": "rank", "r/n": "ratio", "kernel": "variance"}.get(first, first)
+
+
+speed, intervals = partial(sweep.effect, "steps"), {}
+for p, (key, other) in product(adam, (("orthogonal", "he"), (half, "orthogonal"))):
+    intervals[f"adam-{key}-{other}-{measured.depth_of(p)}"] = speed(key, other, p)
+for (name, column), found in order.items():
+    pooled = sweep.interval(mean, found["mean of the six"])
+    intervals[f"order-{column}-{short(name)}"] = pooled
 for name in ("exponent", "n/r"):
-    found = sweep.interval(mean, order[name, "steps"][sgd[0]])
-    intervals[f"order-5-{short.get(name, name)}"] = found
+    intervals[f"order-5-{short(name)}"] = sweep.interval(mean, order[name, "steps"][sgd[0]])
 intervals |= {f"collapse-{y}-{x}": found for (y, x), found in collapse.items()}
-for (scale, name), found in areas.items():
-    intervals[f"auc-{scale}-{short.get(name, name)}"] = found
+intervals |= {f"auc-{scale}-{short(name)}": found for (scale, name), found in areas.items()}
 intervals |= {f"auc-gap-{name}": found for name, found in gaps.items()}
+for L, p in zip(depths, sgd, strict=True):
+    intervals[f"speed-half-orthogonal-{L}"] = speed(half, "orthogonal", p)
+intervals["adam-orthogonal-pytorch-10"] = speed("orthogonal", "pytorch", adam[-1])
+intervals["he-projector"] = speed("projector-matched-0.5", "he", twenty)
 for name, found in intervals.items():
     glue(name, quote(found))
-for L, p in zip(depths, sgd, strict=True):
-    publish(f"speed-half-orthogonal-{L}", half, "orthogonal", p)
-publish("adam-orthogonal-pytorch-10", "orthogonal", "pytorch", adam[-1])
-publish("he-projector", "projector-matched-0.5", "he", twenty)
 
 # %%
-listed = {
-    column: "; ".join(f"{key}: {', '.join(where)}" for key, where in found.items())
-    or "none"
-    for column, found in wins.items()
-}
-faster = {key: sweep.better(key, "he", "steps") for key in ("orthogonal", half)}
-glue("faster", listed["steps"])
-glue("winners", listed["final"])
-glue("accurate", listed["held_out"])
-glue("orthogonal-beats-he", ", ".join(faster["orthogonal"]) or "nowhere")
-glue("half-beats-he", ", ".join(faster[half]) or "nowhere")
+for name, column in (("faster", "steps"), ("winners", "final"), ("accurate", "held_out")):
+    found = (f"{key}: {', '.join(where)}" for key, where in wins[column].items())
+    glue(name, "; ".join(found) or "none")
+for name, key in (("orthogonal", "orthogonal"), ("half", half)):
+    glue(f"{name}-beats-he", ", ".join(sweep.better(key, "he", "steps")) or "nowhere")
 for key in ("he", "orthogonal"):
     glue(f"{key}-arrived-40", sweep.arrived(key, sgd[-1]))
 glue("equal-half-5", sweep.at_equal_rate(half, sgd[0]).split(" (")[0])
-deepest = grid[(grid.depth == grid.depth.max()) & (grid.ratio == 1)]
-quarter, unscaled = final("two_level-fixed-0.25", ten), final(half_fixed, twenty)
-numbers = {"quarter-ten": np.median(quarter), "half-twenty": np.median(unscaled)}
-numbers |= {"xavier-twenty": np.median(final("xavier", twenty))}
+losses = {"quarter-ten": final(quarter, ten), "half-twenty": final(half_fixed, twenty)}
+losses |= {"xavier-twenty": final("xavier", twenty)}
+numbers = {name: np.median(found) for name, found in losses.items()}
 numbers |= {"near-low": near.min(), "near-high": near.max(), "agrees": 100 * agrees.mean()}
-for name, found in alternatives.items():
-    key = {"depth": "depth", "r/n": "ratio"}[name.split()[0]]
-    numbers[f"agrees-{key}"] = 100 * found.mean()
+numbers |= {f"agrees-{short(k)}": 100 * found.mean() for k, found in alternatives.items()}
 numbers |= {"agrees-typical": 100 * typical, "agrees-exponent": 100 * best}
-numbers |= {"deepest-orthogonal": 100 * deepest.held_out.mean()}
-numbers |= {"trained-fixed": good.sum(), "trained-matched": low_good.sum()}
-numbers |= {"scale-correlation": correlation["SGD"], "seeds": sweep.seeds}
-numbers |= {"networks": len(runs), "compared": len(evaluation)}
+deepest = grid[(grid.depth == grid.depth.max()) & (grid.ratio == 1)].held_out.mean()
+numbers |= {"deepest-orthogonal": 100 * deepest, "trained-fixed": good.sum()}
+numbers |= {"trained-matched": low_good.sum(), "scale-correlation": correlation["SGD"]}
+numbers |= {"seeds": sweep.seeds, "networks": len(runs), "compared": len(evaluation)}
 numbers |= {"diverged": runs.diverged_at.notna().sum(), "diverged-compared": diverged.sum()}
 numbers |= {"comparisons": len(tests), "at-end": sum(map(len, at_end.values()))}
-numbers |= {"designs": len(sweep.rates)}
-numbers |= {"core-hours": sweep.provenance["core_minutes"] / 60}
+hours = sweep.provenance["core_minutes"] / 60
+numbers |= {"designs": len(sweep.rates), "core-hours": hours}
 for name, value in numbers.items():
     glue(name, value)

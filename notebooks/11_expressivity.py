@@ -121,7 +121,7 @@ others = pad(torch.stack([angles.cos(), angles.sin()], 1), (0, 4))
 
 def turned(W):
     """Angles of W e_1 with the images of the four vectors."""
-    return arccos.between(W[:, None, :, 0], others @ W.mT)
+    return arccos.angle(W[:, None, :, 0], others @ W.mT)
 
 
 cases = ((two_level, 1.5), (projector, 3.0), (uniform_sphere, 4.0))

@@ -116,7 +116,7 @@ def test_one_input_agrees_with_simulate(ensemble):
 def test_mean_after_an_isometric_layer():
     ensemble = Ensemble((40, 50), 40, negative_slope=0.2)
     x = generic(2, 40)
-    norm, theta = x.norm(dim=-1), arccos.between(x[0], x[1])
+    norm, theta = x.norm(dim=-1), arccos.angle(x[0], x[1])
     mean = norm.prod() * arccos.kappa1(theta, 0.2)  # F6
     draws = features(ensemble, x, 3000, generator=seeded(0)).gram[:, 1, 0, 1]
     claim = check.sampled("F6.a", "t", draws, mean, wrong={"linear": norm.prod() * theta.cos()})
@@ -130,7 +130,7 @@ def test_fields():
     assert shapes == [(7, 4, 5), (7, 4, 5, 5), (7, 4, 5, 5), (7, 4, 5, 5), (7, 5)]
     torch.testing.assert_close(draw.gram[:, 0], (x @ x.mT).expand(7, 5, 5))
     torch.testing.assert_close(draw.gram.diagonal(dim1=-2, dim2=-1), draw.feature_norm2)
-    torch.testing.assert_close(draw.angle[:, 0, 0, [1, 3]], arccos.between(x[0], x[[1, 3]]).expand(7, 2))
+    torch.testing.assert_close(draw.angle[:, 0, 0, [1, 3]], arccos.angle(x[0], x[[1, 3]]).expand(7, 2))
     assert (draw.angle[:, :, 0, 2] < 1e-14).all()
     torch.testing.assert_close(draw.output[:, 0], draw.output[:, 2])
     assert (draw.output[:, 4] == 0).all()

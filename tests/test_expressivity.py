@@ -367,7 +367,7 @@ def test_a_jump_of_the_direction_at_the_origin_does_not_count(slope):
     assert lengths(net, ray).spherical.abs().max() < 1e-12
     assert kinks(net, ray).crossings.sum() == 0
     corners = torch.stack([a[1], a[0], -a[0], a[2], torch.zeros_like(a[0])])
-    length = arccos.between(a[0], a[1]) + arccos.between(-a[0], a[2])
+    length = arccos.angle(a[0], a[1]) + arccos.angle(-a[0], a[2])
     for closed in (False, True):  # closed, it leaves the origin on the ray that it began on
         found = polyline(corners, closed=closed)
         torch.testing.assert_close(lengths(net, found).spherical[:, 0], length.expand(4))

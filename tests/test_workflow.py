@@ -1,5 +1,6 @@
 """The workflow on a small checkout: what is executed when, what a killed run leaves, what bad input says."""
 
+import ast
 import json
 import os
 import re
@@ -144,7 +145,11 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
     files = {f"srlib/{name}": text for name, text in PACKAGE.items()}
     files |= {"notebooks/data/second/part/runs.csv": "1\n", "requirements.lock": "torch==2.13.0\n"}
     files |= {
-        "notebooks/figures/second.py": "from measurements import one\n",
+        "notebooks/figures/second.py": "from measurements import one\n\nfrom figures.parts import axis\n",
+        "notebooks/figures/parts/__init__.py": "from .line import axis\n",
+        "notebooks/figures/parts/line.py": "from . import colour\n\naxis = 1\n",
+        "notebooks/figures/parts/colour.py": "BLUE = 1\n",
+        "notebooks/figures/parts/other.py": "",
         "notebooks/measurements/one.py": "A = 1\n",
     }
     for name, text in files.items():
@@ -170,9 +175,11 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
         assert stale(f"srlib/{name}", f'"""Words."""\n# more words\n{PACKAGE[name]}') == set(), name
     for name in ("training.py", "new.py", "moments/new.py"):
         assert stale(f"srlib/{name}", "NEW = 1\n") == set(), "nothing imports it"
-    for name in ("figures/second.py", "measurements/one.py"):
+    for name in ("figures/second.py", "figures/parts/line.py", "figures/parts/colour.py", "measurements/one.py"):
         assert stale(f"notebooks/{name}", files[f"notebooks/{name}"] + "NEW = 1\n") == {"02_second"}, name
-    assert stale("notebooks/figures/other.py", "NEW = 1\n") == set()
+    assert stale("notebooks/figures/parts/__init__.py", "from .other import axis\n") == {"02_second"}
+    for name in ("figures/other.py", "figures/parts/other.py", "measurements/other.py"):
+        assert stale(f"notebooks/{name}", "NEW = 1\n") == set(), name
     assert stale("notebooks/data/second/part/runs.csv", "2\n") == {"02_second"}
     assert stale("notebooks/data/second/part/more.csv", "1\n") == {"02_second"}
     assert stale("requirements.lock", "torch==2.14.0\n") == {"01_first", "02_second"}
@@ -210,6 +217,21 @@ def test_what_a_package_hands_on_is_followed_to_where_it_is_defined(tmp_path, mo
     assert imported("from srlib import VERSION\n") == {name.removeprefix("srlib/") for name in files}
     assert imported("import srlib\n") == imported("from srlib import VERSION\n")
     assert imported("def f():\n    from srlib import rank\n") == {"rank.py"}
+    (tmp_path / "srlib" / "rank.py").write_text("from srlib.ntk.drawn import empirical\nempirical = min(empirical)\n")
+    assert imported("from srlib.rank import empirical\n") == {"rank.py", "ntk/drawn.py"}, "only packages hand on"
+
+
+def test_packages_only_hand_on_and_nobody_asks_for_all_experiments():
+    """What `project.imported` takes for granted."""
+    files = [path for folder in ("srlib", "notebooks") for path in (ROOT / folder).rglob("*.py")]
+    for path in files:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if path.name == "__init__.py":
+            rest = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)]
+            defined = {ast.unparse(getattr(node, "targets", [node])[0]).partition("(")[0] for node in rest}
+            assert defined <= {"__all__", "__version__", "def __getattr__"}, path
+        experiments = [name for _, name in project._analyse(str(path), path.read_text(encoding="utf-8"))[1]]
+        assert "srlib.experiments" not in experiments, f"{path}: they load when asked for; name the one that is used"
 
 
 def test_reruns_are_byte_identical(checkout):
@@ -436,6 +458,8 @@ def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_clai
     exact, heading, _ = notebook.partition("# %% [markdown]\n# ## Dense networks (F2, F3)\n")
     assert heading
     (tmp_path / "notebooks" / "04_feedforward.py").write_text(exact)
+    for package in ("figures", "measurements"):
+        shutil.copytree(ROOT / "notebooks" / package, tmp_path / "notebooks" / package)
     shutil.copy(ROOT / "book" / "feedforward.md", tmp_path / "book" / "index.md")
     checkout.list("04_feedforward")
     for name in ("01_first", "02_second"):

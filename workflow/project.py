@@ -1,6 +1,6 @@
 """What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale.
 
-Also what several of its scripts, and the benchmarks, need: reading and writing files whole, pins, the processor.
+Also what several of its scripts, and the benchmarks, need: files read and written whole, quartiles, processor, pins.
 """
 
 import ast
@@ -12,7 +12,7 @@ import platform
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -154,20 +154,32 @@ def write(contents: Mapping[Path, str | bytes]) -> None:
             path.unlink(missing_ok=True)
 
 
-def pins() -> dict[str, str]:
-    """Return the version of every package that the lock pins."""
-    lines = (line.partition("#")[0].strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
-    pinned = [Requirement(line) for line in lines if line]
-    return {requirement.name: str(requirement.specifier).removeprefix("==") for requirement in pinned}
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the lower quartile, the median and the upper quartile; infinite values are larger than all others."""
+    ordered = sorted(values)
+
+    def at(quarters: int) -> float:
+        k, rest = divmod(quarters * (len(ordered) - 1), 4)
+        # Not statistics.quantiles, to which nothing of an infinite neighbour is NaN.
+        return ((4 - rest) * ordered[k] + rest * ordered[k + 1]) / 4 if rest else ordered[k]
+
+    return at(1), at(2), at(3)
 
 
 def processor() -> str:
-    """Return the processor's name, as far as the system tells it."""
+    """Return what the machine calls its processor."""
     try:
         names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def pins() -> dict[str, str]:
+    """Return the version of every package that the lock pins."""
+    lines = (line.partition("#")[0].strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
+    pinned = [Requirement(line) for line in lines if line]
+    return {requirement.name: str(requirement.specifier).removeprefix("==") for requirement in pinned}
 
 
 def digest(*files: str | Path) -> str:
@@ -201,7 +213,7 @@ def imported(source: str) -> list[str]:
     """Return the files of this checkout that a Python file imports, directly or through others.
 
     What a package hands on, as ``from srlib import ntk`` asks for, is followed to where it is defined: a notebook does
-    not depend on all that ``srlib/__init__.py`` imports.
+    not depend on all that ``srlib/__init__.py`` imports. So a package's ``__init__.py`` must only hand on.
     """
     found, seen, queue = set(), set(), [name for _, name in _facts(source)[1]]
     while queue:
@@ -214,7 +226,7 @@ def imported(source: str) -> list[str]:
             continue
         names = _facts(file)[1]
         handed_on = dict(names)
-        if rest and rest[0] in handed_on:
+        if rest and rest[0] in handed_on and file.endswith("__init__.py"):
             queue.append(".".join([handed_on[rest[0]], *rest[1:]]))
         elif file not in found:
             found.add(file)

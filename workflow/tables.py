@@ -5,14 +5,12 @@ import csv
 import io
 import json
 import platform
-import statistics
 from pathlib import Path
 
-from project import BUILD, ROOT, code_digest, read_json, run, write
+from project import BUILD, ROOT, code_digest, quartiles, read_json, run, write
 from sweep import BLOCK, PROFILES, SOURCES, profile
 
 TABLES = ROOT / "notebooks/data/initialization"
-POINT = ("id", "step", "low", "median", "high")  # of a curve: quartiles of the loss over seeds
 
 
 def gather(name: str, folder: Path, output: Path) -> None:
@@ -31,10 +29,10 @@ def gather(name: str, folder: Path, output: Path) -> None:
     groups = {}
     for id, curve in curves:
         groups.setdefault(id, []).append(curve)
-    points = [
-        dict(zip(POINT, (id, (k + 1) * BLOCK, *statistics.quantiles(values, n=4, method="inclusive")), strict=True))
+    bands = [
+        {"id": id, "step": (k + 1) * BLOCK} | dict(zip(("low", "median", "high"), values, strict=True))
         for id, group in groups.items()
-        for k, values in enumerate(zip(*group, strict=True))
+        for k, values in enumerate(map(quartiles, zip(*group, strict=True)))
     ]
     provenance = {
         "command": f"make sweep PROFILE={name}",
@@ -49,17 +47,19 @@ def gather(name: str, folder: Path, output: Path) -> None:
     }
     contents = {
         "runs.csv": table(runs),
-        "curves.csv": table(points),
+        "curves.csv": table(bands),
         "provenance.json": json.dumps(provenance, indent=2) + "\n",
     }
     write({output / name: content for name, content in contents.items()})
 
 
 def table(rows: list[dict]) -> str:
+    """Return rows as CSV, numbers with four digits."""
+
     def text(value):
         return f"{value:.4g}" if isinstance(value, float) else value
 
-    file = io.StringIO()
+    file = io.StringIO(newline="")
     writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: text(value) for key, value in row.items()} for row in rows)

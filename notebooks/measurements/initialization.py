@@ -26,6 +26,7 @@ __all__ = [
     "best_cut",
     "cells_interval",
     "depth_of",
+    "design",
     "explained",
     "exponent",
     "fourth_moment",
@@ -106,9 +107,13 @@ def interval(statistic, *samples, resamples, seed):
 
 
 class Sweep:
-    """Tables of the sweep in a folder; speed is steps to a training loss of ``threshold``, intervals are by bootstrap."""
+    """The sweep's tables, one row a network, and how its methods compare, seed by seed.
 
-    def __init__(self, folder, *, threshold, resamples, seed):
+    Speed is the number of steps to a training loss of ``threshold``; intervals are by bootstrap over seeds. A diverged run,
+    or one that ends above the loss of a network that knows nothing, counts with that loss, log 10.
+    """
+
+    def __init__(self, folder, threshold, resamples, seed):
         folder = Path(folder)
         runs = pd.read_csv(folder / "runs.csv")
         self.curves = pd.read_csv(folder / "curves.csv")
@@ -198,10 +203,15 @@ class Sweep:
     def table(self, column, other, form, keys=None):
         """Effects over another method: one row a method, one column a depth and optimizer."""
         rows = [key for key in keys or self.keys if key != other]
-        content = {
-            head(p): [self.entry(column, key, other, p, form) for key in rows]
-            for p in self.places
-        }
+        return self._table(rows, lambda key, p: self.entry(column, key, other, p, form))
+
+    def equal_rate_table(self):
+        """Losses over those of orthogonal initialization at equal rates."""
+        rows = [key for key in self.keys if key != "orthogonal"]
+        return self._table(rows, self.at_equal_rate)
+
+    def _table(self, rows, entry):
+        content = {head(p): [entry(key, p) for key in rows] for p in self.places}
         return pd.DataFrame(content, index=[title(key) for key in rows])
 
     def ratios(self, column, other, keys):
@@ -267,16 +277,21 @@ class Sweep:
             for side in ends
         }
 
-    def correlations(self, predictor, keys, place, column):
-        """Spearman correlation of a predictor with the loss, or the steps, over methods: (seeds,)."""
-        present = [k for k in keys if (k, place) in self.cells]
+    @property
+    def matched(self):
+        """Methods that keep the forward variance."""
+        return [k for k in self.keys if "-matched-" in k or k in ("he", "orthogonal")]
+
+    def correlations(self, predictor, place, column):
+        """Spearman correlation of a predictor with the loss, or the steps, over methods at matched scale: (seeds,)."""
+        present = [k for k in self.matched if (k, place) in self.cells]
         x = [predictor(k, place) for k in present]
         found = np.array([self.scores(k, place, column) for k in present])
         return np.array([stats.spearmanr(x, y).statistic for y in found.T])
 
-    def matched_table(self, keys, places):
+    def matched_table(self, places):
         """Median loss, mean steps, exponent and L/r of methods at matched scale, and the last two over orthogonal's."""
-        cells = [(k, p) for p in places for k in keys if (k, p) in self.cells]
+        cells = [(k, p) for p in places for k in self.matched if (k, p) in self.cells]
         table = pd.DataFrame(cells, columns=["key", "place"])
         table["loss"] = [np.median(self.values(*cell, "final")) for cell in cells]
         table["steps"] = [self.scores(*cell, "steps").mean() for cell in cells]
@@ -290,15 +305,25 @@ class Sweep:
         table["slowdown"] = table.steps / table.place.map(floor.steps)
         return table.round(9)  # equal exponents tie, whatever rounding makes of them
 
-    def fixed_table(self, keys, places):
-        """Shrinkage, and median and range of the final loss, of the methods that do not keep the forward variance."""
+    def scale_table(self):
+        """Shrinkage, and range and median of the final loss, of the usual methods and of those at fixed spectral norm."""
+        keys = [k for k in self.keys if "-fixed-" in k]
         rows = [
             (k, p, shrinkage(k, p), *np.quantile(self.values(k, p, "final"), [0, 0.5, 1]))
-            for p, k in product(places, keys)
+            for p, k in product(
+                self.places, ["pytorch", "xavier", "he", "orthogonal", *keys]
+            )
             if (k, p) in self.cells
         ]
         columns = ["key", "place", "shrinkage", "low", "loss", "high"]
         return pd.DataFrame(rows, columns=columns).round(9)
+
+
+def design(scale, ratio, L, n=128):
+    """The random model with the spectral norms of the trainability map."""
+    r = max(1.0, ratio * n)
+    norm = math.sqrt(2.0) if scale == "fixed" else math.sqrt(2 * n / r)
+    return Ensemble((784,) + (n,) * L, r, norm)
 
 
 def architecture(place):

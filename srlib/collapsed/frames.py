@@ -50,8 +50,8 @@ class Features:
 
     @property
     def angle(self) -> Tensor:
-        r"""Angles between :math:`h_l(x_i)` and :math:`h_l(x_j)`, as :func:`srlib.arccos.between`; same shape."""
-        rows = [arccos.between(row.unsqueeze(-2), self.direction) for row in self.direction.unbind(-2)]
+        r"""Angles between :math:`h_l(x_i)` and :math:`h_l(x_j)`, as :func:`srlib.arccos.angle`; same shape."""
+        rows = [arccos.angle(row.unsqueeze(-2), self.direction) for row in self.direction.unbind(-2)]
         return torch.stack(rows, -2) if rows else torch.zeros_like(self.direction)
 
 

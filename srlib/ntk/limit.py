@@ -1,12 +1,13 @@
 """The neural tangent kernel of infinitely wide networks (N3)."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from srlib import _validation, arccos
+from srlib import _validation
 from srlib.ensemble import Ensemble
 
 __all__ = ["Kernels", "infinite"]
@@ -15,8 +16,8 @@ __all__ = ["Kernels", "infinite"]
 #: bytes of those that go through the layers together, few enough to stay in cache.
 _CHUNK, _BLOCK = 2**20, 2**20
 
-#: Angles whose cosine is closer to 1 or -1 than this are taken from the difference of the two inputs.
-_NEAR = 1e-3
+#: A squared difference that is a smaller share of the squares it is made of is not left to a product of matrices.
+_NEAR = 5e-4
 
 
 class Kernels(NamedTuple):
@@ -61,10 +62,13 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
     x1, x2
         Inputs, shapes ``(N1, n_0)`` and ``(N2, n_0)``, of one floating dtype and one device; ``x2`` is ``x1`` when
         omitted, and the kernels are then symmetric to the last bit. Half precision is computed in float32. The
-        kernel with a zero input is 0.
+        kernel with a zero input is 0; what leaves the range of the dtype is infinite or 0. Gradients flow to inputs
+        that require them. The kernel has a kink where an input is 0 or two of them coincide or are opposite: the angle
+        counts as constant there.
     chunk_size
         Rows of the kernels that are computed together; at most a million entries when omitted. Beside the kernels,
-        memory for about ten times ``chunk_size * N2`` numbers is needed.
+        memory for about ten times ``chunk_size * N2`` numbers is needed; where gradients are recorded, for about ten
+        times ``N1 * N2`` numbers a layer, whatever the chunks.
 
     Returns
     -------
@@ -74,9 +78,11 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
     Raises
     ------
     TypeError
-        If an input is not a floating tensor, the two differ in dtype, or ``chunk_size`` is not an integer.
+        If an input is not a dense floating tensor, the two differ in dtype or device, or ``chunk_size`` is not an
+        integer.
     ValueError
-        If an input does not have shape ``(N, n_0)`` or holds NaN or infinity, or ``chunk_size`` is less than 1.
+        If an input does not have shape ``(N, n_0)``, holds NaN or infinity, or is on the meta device, or ``chunk_size``
+        is less than 1.
 
     References
     ----------
@@ -90,25 +96,29 @@ def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_
             [0.3183, 4.0000, 0.0000],
             [0.0000, 0.0000, 0.0000]])
     """
-    x1 = _inputs(ensemble, x1, "x1")
+    x1 = _validation.inputs(x1, ensemble.widths[0], name="x1")
     symmetric = x2 is None
-    x2 = x1 if symmetric else _inputs(ensemble, x2, "x2")
-    if x1.dtype != x2.dtype:
-        raise TypeError(f"x1 and x2 must have one dtype, got {x1.dtype} and {x2.dtype}")
+    x2 = x1 if x2 is None else _validation.inputs(x2, ensemble.widths[0], name="x2")
+    if (x1.dtype, x1.device) != (x2.dtype, x2.device):
+        kinds = (f"{x.dtype} on {x.device}" for x in (x1, x2))
+        raise TypeError(f"x1 and x2 must have one dtype and one device, got {' and '.join(kinds)}")
     whole = -(-len(x1) // 8) if symmetric else len(x1)  # an eighth of the rows, lest much be computed twice
     size = _chunk(chunk_size) or min(whole, _CHUNK // max(1, len(x2)))
 
-    norm1, unit1 = _polar(x1)
-    norm2, unit2 = (norm1, unit1) if symmetric else _polar(x2)
+    terms, first = _terms(ensemble), _polar(x1)
+    second = first if symmetric else _polar(x2)
+    if torch.is_grad_enabled() and (x1.requires_grad or x2.requires_grad):  # nothing is then written in place
+        blocks = [_block(terms, [t[row] for t in first], second) for row in _rows(len(x1), size)]
+        whole_kernels = [torch.cat(rows).to(x1.dtype) for rows in zip(*blocks, strict=True)]
+        return Kernels(*map(_mirrored, whole_kernels) if symmetric else whole_kernels)
     kernels = Kernels(x1.new_empty(len(x1), len(x2)), x1.new_empty(len(x1), len(x2)))
     for row in _rows(len(x1), size):
         column = slice(row.start if symmetric else 0, None)
-        theta = _angles(unit1[row], unit2[column])
-        for kernel, geometry in zip(kernels, _geometry(ensemble, theta), strict=True):
-            block = geometry.mul_(norm1[row, None]).mul_(norm2[column])
-            if symmetric:  # what lies below the diagonal is copied from above it
+        blocks_of_row = _block(terms, [t[row] for t in first], [t[column] for t in second])
+        for kernel, block in zip(kernels, blocks_of_row, strict=True):
+            if symmetric:
                 square = block[:, : len(block)]
-                square.copy_(square.triu() + square.triu(1).mT)
+                square.copy_(_mirrored(square))
                 kernel[column, row] = block.mT.to(kernel.dtype)
             kernel[row, column] = block.to(kernel.dtype)
     return kernels
@@ -119,71 +129,98 @@ def _chunk(size: int | None) -> int | None:
 
 
 def _rows(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, max(1, size))]
+    """Slices of at most ``size`` rows, one at least of at least one: what has no rows still has a shape."""
+    size = max(1, size)
+    return [slice(start, start + size) for start in range(0, max(1, count), size)]
 
 
-def _inputs(ensemble: Ensemble, x: Tensor, name: str) -> Tensor:
-    if not isinstance(x, Tensor) or not x.dtype.is_floating_point:
-        raise TypeError(
-            f"{name} must be a floating tensor, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}"
-        )
-    if x.ndim != 2 or x.shape[1] != ensemble.widths[0]:
-        raise ValueError(f"{name} must have shape (N, n_0) = (N, {ensemble.widths[0]}), got {tuple(x.shape)}")
-    if not _validation.finite(x):
-        raise ValueError(f"{name} must have finite entries, got NaN or infinity")
-    return x
+def _mirrored(square: Tensor) -> Tensor:
+    """Copy what lies above the diagonal to below it."""
+    return square.triu() + square.triu(1).mT
+
+
+class _Terms(NamedTuple):
+    bend: float  # (1 - a)^2 / (2 pi eta)
+    means: list[float]  # logarithms of m_1, ..., m_L, m_out, of which sums and powers stay in the floating range
+
+
+def _terms(ensemble: Ensemble) -> _Terms:
+    norms, ranks, slope = ensemble.spectral_norms, ensemble.stable_ranks, math.hypot(1, ensemble.negative_slope)
+    growth = (
+        2 * math.log(s) + 2 * math.log(slope * math.sqrt(r / (2 * n)))  # eta s^2 r / n
+        for s, r, n in zip(norms, ranks, ensemble.widths[:-1], strict=True)
+    )
+    output = math.fsum(growth)
+    backward = output + 2 * math.log(ensemble.readout_norm) - math.log(ensemble.widths[-1])
+    layers = zip(norms, ranks, ensemble.shapes, strict=True)
+    means = [backward - 2 * math.log(s) - math.log(r / (m * n)) for s, r, (m, n) in layers]  # N1
+    return _Terms(((1 - ensemble.negative_slope) / slope) ** 2 / math.pi, [*means, output])
 
 
 def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return norms and unit vectors in at least float32; a zero vector stays one."""
+    """Return square roots of the norms and unit vectors, in at least float32; a zero vector stays one."""
     x = x.to(_validation.compute_dtype(x.dtype))
-    norm = torch.linalg.vector_norm(x, dim=-1)
-    return norm, torch.where(norm.unsqueeze(-1) > 0, x / norm.unsqueeze(-1), 0)
+    largest = x.detach().abs().amax(-1, keepdim=True)
+    x = x / largest.masked_fill(largest == 0, 1)  # squares leave the floating range before norms do
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    norm = norm.masked_fill(norm == 0, 1)
+    return (largest.sqrt() * norm.sqrt()).squeeze(-1), x / norm
 
 
-def _angles(x: Tensor, y: Tensor) -> Tensor:
-    """Angles between the rows of two matrices of unit vectors, accurate near 0 and pi as well."""
-    cos = x @ y.mT
-    theta = cos.clamp(-1, 1).acos_()
-    near = (cos.abs() > 1 - _NEAR).nonzero()
-    for i, j in (pairs.unbind(-1) for pairs in near.split(1024)):
-        theta[i, j] = arccos.between(x[i], y[j])
-    return theta
+def _block(terms: _Terms, first: Sequence[Tensor], second: Sequence[Tensor]) -> Kernels:
+    """Kernels of two sets of inputs, given in polar form."""
+    (root1, unit1), (root2, unit2) = first, second
+    largest, scales = torch.finfo(unit1.dtype).max, []
+    top = max(terms.means)
+    weights = [math.exp(mean - top) for mean in terms.means]
+    for mean in (terms.means[-1], top):  # square roots of the scale stay in the floating range while the kernel does
+        factor = math.exp(min(mean / 4, math.log(largest)))
+        scales.append([(root * factor).clamp(max=largest) for root in (root1, root2)])
+
+    cos, tiles = unit1 @ unit2.mT, []
+    for row in _rows(len(cos), _BLOCK // (cos.element_size() * max(1, len(unit2)))):
+        kernels = _geometry(terms.bend, weights, *_half_angles(unit1[row], unit2, cos[row]))
+        roots = [(scale1[row, None] * scale2).clamp_(max=largest) for scale1, scale2 in scales]
+        tiles.append([kernel.mul_(root).mul_(root) for kernel, root in zip(kernels, roots, strict=True)])
+    return Kernels(*(torch.cat(rows) for rows in zip(*tiles, strict=True)))
 
 
-def _geometry(ensemble: Ensemble, theta: Tensor) -> Kernels:
-    """Kernels of unit inputs at the given angles."""  # N3
-    a = ensemble.negative_slope
-    eta = (1 + a**2) / 2
-    bend = (1 - a) ** 2 / (2 * math.pi * eta)
-    power = [s**2 * r for s, r in zip(ensemble.spectral_norms, ensemble.stable_ranks, strict=True)]
-    growth = math.fsum(math.log(eta * c / n) for c, n in zip(power, ensemble.widths, strict=False))
-    output = growth + math.log(ensemble.readout_norm**2 / ensemble.widths[-1])  # of E f^2
-    means = [_exp(output + math.log(n * m / c)) for (m, n), c in zip(ensemble.shapes, power, strict=True)]  # N1
-
-    kernels = Kernels(torch.empty_like(theta), torch.zeros_like(theta))
-    size = _BLOCK // theta.element_size()
-    one, buffers = theta.new_ones(()), theta.new_empty(5, min(size, theta.numel()))
-    for angle, feature, tangent in zip(*(t.flatten().split(size) for t in (theta, *kernels)), strict=True):
-        # Half the angle, its sine and its cosine: one inverse sine a layer, and nothing cancels for nearby inputs.
-        half, sin, cos, loss, other = buffers[:, : len(angle)]
-        torch.mul(angle, 0.5, out=half)
-        torch.sin(half, out=sin)
-        torch.cos(half, out=cos)
-        torch.square(sin, out=loss)  # (1 - cos theta) / 2
-        for mean in means:
-            tangent.add_(cos_theta := torch.sub(one, loss, alpha=2, out=other), alpha=mean)
-            # (1 - cos theta') / 2 = (1 - cos theta) / 2 - bend (sin theta - theta cos theta) / 2
-            loss.addcmul_(sin, cos, value=-bend).addcmul_(half, cos_theta, value=bend).clamp_(0, 1)
-            tangent.mul_(torch.sub(one, half, alpha=2 * bend, out=other))  # kappa_0 / eta
-            torch.sqrt(loss, out=sin)
-            torch.sub(one, loss, out=cos).sqrt_()
-            torch.asin(sin, out=half)
-        torch.sub(one, loss, alpha=2, out=feature).mul_(_exp(growth))
-        tangent.add_(feature)
-    return kernels
+def _half_angles(x: Tensor, y: Tensor, cos: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared sines and cosines of half the angles between unit vectors, each accurate where it is small."""
+    half, limits = cos.new_full((), 0.5), torch.finfo(cos.dtype)
+    squares = [torch.sub(half, cos, alpha=0.5), torch.add(half, cos, alpha=0.5)]
+    size = max(1, _BLOCK // (x.element_size() * x.shape[1]))
+    for k, sign in enumerate((1, -1)):  # ||x - y||^2 / 4 and ||x + y||^2 / 4
+        near = squares[k] < _NEAR
+        pairs, before = near.nonzero(), math.inf
+        while min(len(pairs), before - len(pairs)) > max(size, near.numel() // 16):
+            # A product of matrices keeps the precision of a cluster once one of its members is subtracted from all.
+            member = y[near.sum(0).argmax()].detach()
+            a, b = x - sign * member, y - member
+            lengths = (a.square().sum(-1, keepdim=True) + b.square().sum(-1)) / 4
+            distances = torch.sub(lengths, a @ b.mT, alpha=sign / 2)
+            found = near & (distances >= 2 * _NEAR * lengths)
+            squares[k] = torch.where(found, distances, squares[k])
+            near &= ~found
+            pairs, before = near.nonzero(), len(pairs)
+        for i, j in (part.unbind(-1) for part in pairs.split(size)):
+            squares[k][i, j] = torch.sub(x[i], y[j], alpha=sign).square().sum(-1) / 4
+    return squares[0].clamp_(limits.tiny, 1), squares[1].clamp_(limits.tiny, 1)  # roots have no slope at 0
 
 
-def _exp(value: float) -> float:
-    """Exponential that overflows to infinity, as a tensor's does."""
-    return math.exp(value) if value < 709 else math.inf
+def _geometry(bend: float, weights: list[float], sine2: Tensor, cosine2: Tensor) -> Kernels:
+    """Weighted terms at squared sines and cosines of half the angles, feature kernel of weight 1."""  # N3
+    one, limits = sine2.new_ones(()), torch.finfo(sine2.dtype)
+    tangent = torch.zeros_like(sine2)
+    for weight in weights[:-1]:
+        sin, cos = sine2.sqrt(), cosine2.sqrt()
+        half = torch.atan2(sin, cos)
+        cos_theta = torch.sub(one, sine2, alpha=2)
+        tangent = tangent.add_(cos_theta, alpha=weight)
+        tangent = torch.addcmul(tangent, tangent, half, value=-2 * bend)  # times kappa_0 / eta
+        # (1 - cos theta') / 2 = (1 - cos theta) / 2 - bend (sin theta - theta cos theta) / 2: nothing cancels
+        sine2 = torch.addcmul(sine2, sin, cos, value=-bend)
+        sine2 = torch.addcmul(sine2, half, cos_theta, value=bend).clamp(limits.tiny, 1 - limits.eps)
+        cosine2 = torch.sub(one, sine2)
+    feature = torch.sub(one, sine2, alpha=2)
+    return Kernels(feature, tangent.add_(feature, alpha=weights[-1]))

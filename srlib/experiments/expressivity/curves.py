@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.arccos import between
+from srlib.arccos import angle
 
 __all__ = ["Curve", "circle", "polyline", "segment"]
 
@@ -187,7 +187,7 @@ def circle(e1: Tensor, e2: Tensor) -> Curve:
     tensor([16, 16, 16])
     """
     e1, e2 = _pair(e1, e2, "e1", "e2")
-    if not (e1.any() and e2.any() and between(e1, e2).sin() > _ZERO):
+    if not (e1.any() and e2.any() and angle(e1, e2).sin() > _ZERO):
         raise ValueError("e1 and e2 must be linearly independent: the circle would pass through the origin")
     knots = torch.arange(5, dtype=torch.float64, device=e1.device) * (math.pi / 2)
     return Curve(knots, torch.stack([e1, e2]).expand(4, -1, -1), circular=True, closed=True)

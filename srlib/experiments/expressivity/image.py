@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from srlib.arccos import between
+from srlib import arccos
 from srlib.experiments.expressivity.curves import Curve, evaluate, vanishes
 from srlib.experiments.expressivity.pieces import Pieces, checked, chunks, follow
 from srlib.network import Network
@@ -86,7 +86,7 @@ def _measure(pieces: Pieces, circular: bool) -> Tensor:
     length = _arc(pieces, features) if circular else features[:, 0].norm(dim=-1) * (pieces.stop - pieces.start)
     at_ends = [(features, t, circular) for t in (pieces.start, pieces.stop)]
     left, right = (vanishes(*end) for end in at_ends)
-    angle = between(*(evaluate(*end) for end in at_ends))
+    angle = arccos.angle(*(evaluate(*end) for end in at_ends))
     return torch.stack([size * length, angle.masked_fill(left | right, 0.0)])  # into the origin the way is straight
 
 
