@@ -35,8 +35,7 @@ def alternate(calls: Mapping[str, Call], repeats: int, least: float = 0.2) -> di
 
 def spread(values: list[float]) -> dict[str, float]:
     """Return the median and the quartiles."""
-    low, middle, high = quartiles(values)
-    return {"median": middle, "low": low, "high": high}
+    return dict(zip(("low", "median", "high"), quartiles(values), strict=True))
 
 
 def product(dtype: torch.dtype, device: str) -> tuple[Call, float]:

@@ -9,7 +9,7 @@ import project
 import pytest
 import tables
 from test_make import Made
-from test_workflow import BODY, ROOT, THEOREM, claims_body
+from test_workflow import BODY, ROOT, THEOREM, claims_body, seen
 
 
 @pytest.fixture
@@ -25,8 +25,7 @@ def checkout(tmp_path):
 def to_claims(checkout) -> tuple[int, list[str]]:
     """Run the workflow as far as the claims; return the exit status and what a person sees."""
     done = checkout.script("workflow/build.py", "book", "2", "_build/claims.verified")
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line and "cell/s" not in line]
-    return done.returncode, [line for line in lines if "s/cell" not in line]
+    return done.returncode, seen(done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize(

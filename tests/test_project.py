@@ -4,10 +4,14 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from project import pins
 from release import examples
 
 import srlib
@@ -31,13 +35,13 @@ def test_there_is_one_list_of_pins():
 
 
 def test_every_dependency_is_pinned():
-    project = (ROOT / "pyproject.toml").read_text()
-    pinned = {line.split("==")[0].lower() for line in (ROOT / "requirements.lock").read_text().splitlines()}
-    wanted = re.findall(r'^\s*"([a-z][\w-]*)[<>=\d.]*",$', project, re.MULTILINE)
-    wanted += re.findall(r'"([a-z][\w-]*)', re.search(r"^dependencies = (.*)$", project, re.MULTILINE)[1])
-    wanted += re.findall(r'"([a-z][\w-]*)', re.search(r"^test = (.*)$", project, re.MULTILINE)[1])
-    assert {"torch", "jupyter-book", "nbval"} <= set(wanted)
-    assert set(wanted) <= pinned
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = [metadata["dependencies"], *metadata["optional-dependencies"].values()]
+    wanted = [Requirement(text) for texts in lists for text in texts]
+    assert {"torch", "jupyter-book", "nbval"} <= {requirement.name for requirement in wanted}
+    pinned = {canonicalize_name(name): version for name, version in pins().items()}
+    for requirement in wanted:
+        assert pinned[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 @pytest.mark.parametrize(("code", "shown"), examples(README))

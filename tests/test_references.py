@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from test_workflow import HEADER, ROOT, THEOREM, Checkout, claims_body
 
 sys.path.insert(0, str(ROOT / "workflow"))
-import references
+import project
 from differences import Difference, differences, units
 from execute import normalize
 
@@ -310,7 +310,7 @@ def test_accept_that_cannot_write_all_writes_nothing(tmp_path):
     targets[0].write_text("old")
     (tmp_path / f".b.{os.getpid()}").mkdir()  # in the way of the second file
     with pytest.raises(IsADirectoryError):
-        references.write({target: b"new" for target in targets})
+        project.write({target: "new" for target in targets})
     assert targets[0].read_text() == "old"
 
 

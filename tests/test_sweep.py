@@ -195,6 +195,16 @@ def test_steps_to_a_threshold():
     assert sweep.first_below([2.0, float("inf")], 1.0) is None
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 12])
+def test_quartiles_and_those_of_runs_that_diverged(count):
+    losses = [float(value) for value in torch.rand(count, generator=torch.Generator().manual_seed(0))]
+    assert project.quartiles(losses) == tuple(statistics.quantiles(losses, n=4, method="inclusive"))
+    assert project.quartiles(losses[:1]) == (losses[0],) * 3
+    losses[0] = float("inf")
+    low, middle, high = project.quartiles(losses)
+    assert low <= middle <= high, "none is NaN"
+
+
 def small(**change):
     return (
         sweep.Profile((), tuning_seeds=1, seeds=4, tuning_steps=20, steps=150)

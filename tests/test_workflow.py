@@ -1,5 +1,6 @@
 """The workflow on a small checkout: what is executed when, what a killed run leaves, what bad input says."""
 
+import ast
 import json
 import os
 import re
@@ -38,6 +39,11 @@ print("seed", seed)
 """
 
 
+def seen(text: str) -> list[str]:
+    """Return the lines that a person reads: not progress bars, and not make's own lines."""
+    return [line for line in text.splitlines() if not re.search(r"^$|cell/s|s/cell|^make(\[\d+\])?: ", line)]
+
+
 class Checkout:
     """A project with the real workflow and two notebooks that take no time."""
 
@@ -74,8 +80,7 @@ class Checkout:
         """Run the workflow to the executed notebooks; return the exit status and what a person sees."""
         process = self.start(*targets)
         _, errors = process.communicate(timeout=120)
-        bars = re.compile(r"^.*(cell/s|s/cell)\].*$", re.MULTILINE)
-        return process.returncode, bars.sub("", errors).strip()
+        return process.returncode, "\n".join(seen(errors))
 
     def stamps(self) -> dict[str, int]:
         return {path.stem: path.stat().st_mtime_ns for path in self.executed("x").parent.glob("*.ipynb")}
@@ -140,7 +145,11 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
     files = {f"srlib/{name}": text for name, text in PACKAGE.items()}
     files |= {"notebooks/data/second/part/runs.csv": "1\n", "requirements.lock": "torch==2.13.0\n"}
     files |= {
-        "notebooks/figures/second.py": "from measurements import one\n",
+        "notebooks/figures/second.py": "from measurements import one\n\nfrom figures.parts import axis\n",
+        "notebooks/figures/parts/__init__.py": "from .line import axis\n",
+        "notebooks/figures/parts/line.py": "from . import colour\n\naxis = 1\n",
+        "notebooks/figures/parts/colour.py": "BLUE = 1\n",
+        "notebooks/figures/parts/other.py": "",
         "notebooks/measurements/one.py": "A = 1\n",
     }
     for name, text in files.items():
@@ -166,9 +175,11 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
         assert stale(f"srlib/{name}", f'"""Words."""\n# more words\n{PACKAGE[name]}') == set(), name
     for name in ("training.py", "new.py", "moments/new.py"):
         assert stale(f"srlib/{name}", "NEW = 1\n") == set(), "nothing imports it"
-    for name in ("figures/second.py", "measurements/one.py"):
+    for name in ("figures/second.py", "figures/parts/line.py", "figures/parts/colour.py", "measurements/one.py"):
         assert stale(f"notebooks/{name}", files[f"notebooks/{name}"] + "NEW = 1\n") == {"02_second"}, name
-    assert stale("notebooks/figures/other.py", "NEW = 1\n") == set()
+    assert stale("notebooks/figures/parts/__init__.py", "from .other import axis\n") == {"02_second"}
+    for name in ("figures/other.py", "figures/parts/other.py", "measurements/other.py"):
+        assert stale(f"notebooks/{name}", "NEW = 1\n") == set(), name
     assert stale("notebooks/data/second/part/runs.csv", "2\n") == {"02_second"}
     assert stale("notebooks/data/second/part/more.csv", "1\n") == {"02_second"}
     assert stale("requirements.lock", "torch==2.14.0\n") == {"01_first", "02_second"}
@@ -206,6 +217,21 @@ def test_what_a_package_hands_on_is_followed_to_where_it_is_defined(tmp_path, mo
     assert imported("from srlib import VERSION\n") == {name.removeprefix("srlib/") for name in files}
     assert imported("import srlib\n") == imported("from srlib import VERSION\n")
     assert imported("def f():\n    from srlib import rank\n") == {"rank.py"}
+    (tmp_path / "srlib" / "rank.py").write_text("from srlib.ntk.drawn import empirical\nempirical = min(empirical)\n")
+    assert imported("from srlib.rank import empirical\n") == {"rank.py", "ntk/drawn.py"}, "only packages hand on"
+
+
+def test_packages_only_hand_on_and_nobody_asks_for_all_experiments():
+    """What `project.imported` takes for granted."""
+    files = [path for folder in ("srlib", "notebooks") for path in (ROOT / folder).rglob("*.py")]
+    for path in files:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if path.name == "__init__.py":
+            rest = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)]
+            defined = {ast.unparse(getattr(node, "targets", [node])[0]).partition("(")[0] for node in rest}
+            assert defined <= {"__all__", "__version__", "def __getattr__"}, path
+        experiments = [name for _, name in project._analyse(str(path), path.read_text(encoding="utf-8"))[1]]
+        assert "srlib.experiments" not in experiments, f"{path}: they load when asked for; name the one that is used"
 
 
 def test_reruns_are_byte_identical(checkout):
@@ -363,34 +389,60 @@ def record(id="F2.depth", **change):
 
 
 @pytest.mark.parametrize(
-    ("records", "chapter", "lines"),
+    ("records", "line"),
     [
-        ([record()], THEOREM.format(label="F2"), []),
-        ([record(verdict="fail")], THEOREM.format(label="F2"), ["claim F2.depth failed (notebooks/01_first, cell-02"]),
-        ([record(rejected=[])], THEOREM.format(label="F2"), ["claim F2.depth has no negative control"]),
-        ([record()], THEOREM.format(label="F3"),
-         ["claim F2.depth has no theorem", "index.md: theorem F3 has no claim"]),
-        ([record()], "```{prf:theorem} F2\n\nText.\n```\n", ["index.md: theorem F2 has no label"]),
-        ([record(), record()], THEOREM.format(label="F2"), ["claim F2.depth is made 2 times"]),
-        ([record(false_alarm=0.01)], THEOREM.format(label="F2"), ["false alarm with probability 1.0e-02 > 0.001"]),
+        ([record()], None),
+        ([record(verdict="fail")], "claim F2.depth failed (notebooks/01_first, cell-02"),
+        ([record(rejected=[])], "claim F2.depth has no negative control"),
+        ([record(), record()], "claim F2.depth is made 2 times"),
+        ([record(false_alarm=0.01)], "false alarm with probability 1.0e-02 > 0.001"),
     ],
-    ids=["all is well", "failed", "no control", "no theorem", "no label", "twice", "too many alarms"],
-)  # fmt: skip
-def test_claims_and_theorems_are_held_against_each_other(tmp_path, monkeypatch, capsys, records, chapter, lines):
-    (tmp_path / "index.md").write_text("# Index\n\n" + chapter)
+    ids=["all is well", "failed", "no control", "twice", "too many alarms"],
+)
+def test_claims_that_do_not_hold_are_named(tmp_path, monkeypatch, capsys, records, line):
     (tmp_path / "claims.json").write_text(json.dumps(records))
-    monkeypatch.setattr(sys, "argv", ["claims.py", "verify", f"{tmp_path}/claims.json", f"{tmp_path}/index.md"])
-    if lines:
+    monkeypatch.setattr(sys, "argv", ["claims.py", "verify", f"{tmp_path}/claims.json"])
+    if line:
         with pytest.raises(SystemExit) as stopped:
             project.run(claims.main)
-        found = stopped.value.code.splitlines()
-        assert len(found) == len(lines)
-        for shown, line in zip(found, lines, strict=True):
-            assert shown.startswith("error: ")
-            assert line in shown
+        (shown,) = stopped.value.code.splitlines()
+        assert shown.startswith("error: ")
+        assert line in shown
     else:
         project.run(claims.main)
         assert capsys.readouterr().err == "1 claims hold\n"
+
+
+@pytest.mark.parametrize(
+    ("theorem", "warnings"),
+    [
+        (THEOREM.format(label="F2"), []),
+        (THEOREM.format(label="F2") + THEOREM.replace("theorem", "lemma").format(label="F3"),
+         ["book/index.md: WARNING: lemma F3 has no claim"]),
+        (THEOREM.format(label="F2").replace("theorem", "remark"),
+         ["notebooks/01_first.md: WARNING: claim F2.depth has no theorem: no chapter labels one F2"]),
+        ("```{prf:theorem} F2\n\nText.\n```\n",
+         ["book/index.md: WARNING: a theorem has no label: put `:label: F2` below it",
+          "notebooks/01_first.md: WARNING: claim F2.depth has no theorem: no chapter labels one F2"]),
+        ("", ["notebooks/01_first.md: WARNING: claim F2.depth has no theorem: no chapter labels one F2"]),
+    ],
+    ids=["all is well", "no claim", "no theorem", "no label", "no proofs at all"],
+)  # fmt: skip
+def test_claims_and_theorems_are_held_against_each_other(tmp_path, theorem, warnings):
+    files = {
+        "conf.py": f"import sys\n\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
+        'extensions = ["myst_parser", "sphinx_proof", "claim_chips"]\nroot_doc = "book/index"\n',
+        "claims.json": json.dumps([record()]),
+        "book/index.md": "# Index\n\n```{toctree}\n../notebooks/01_first\n```\n\n" + theorem,
+        "notebooks/01_first.md": "# Notebook\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "dummy", "-W", "--keep-going", tmp_path, tmp_path / "site"]
+    done = subprocess.run(command, text=True, capture_output=True, check=False, env=os.environ | {"NO_COLOR": "1"})
+    assert done.stderr.replace(f"{tmp_path}/", "").splitlines() == warnings
+    assert (done.returncode != 0) == bool(warnings)
 
 
 @pytest.mark.parametrize("factor", [1.02, 0.98])

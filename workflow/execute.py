@@ -70,11 +70,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "-p",
         dest="parameters",
-        nargs="*",
-        action="extend",
+        nargs=argparse.REMAINDER,  # a value may begin with a dash, such as -1e-3
         default=[],
         metavar="NAME=VALUE",
-        help="override parameters of the notebook; NAME VALUE does as well",
+        help="override parameters of the notebook with all that follows; NAME VALUE does as well",
     )
     parser.add_argument("--position", type=int, default=0, help="line of the progress bar among parallel ones")
     parser.add_argument(

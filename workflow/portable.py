@@ -18,6 +18,7 @@ import tomllib
 from pathlib import Path
 
 from differences import differences, outputs
+from packaging.requirements import Requirement
 from project import (
     BUILD,
     EXECUTED,
@@ -25,6 +26,7 @@ from project import (
     ROOT,
     ProjectError,
     notebooks,
+    pins,
     processor,
     read_json,
     read_notebook,
@@ -44,7 +46,7 @@ PACKAGES = ("torch", "numpy", "scipy")
 class Machine:
     """A stand-in for another machine: what makes its last bits differ."""
 
-    about: str = dataclasses.field(repr=False)  # as the table of the book says it; it makes no result stale
+    about: str = dataclasses.field(repr=False)  # as the table of the book says it: words make no result stale
     variables: dict[str, str] = dataclasses.field(default_factory=dict)
     without: str = ""  # numpy's optional processor features whose names this matches are off
     threads: int = 1
@@ -102,7 +104,8 @@ def features(pattern: str) -> list[str]:
 def oldest() -> dict[str, str]:
     """Return the oldest versions that the package's metadata admits."""
     metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return dict(requirement.split(">=") for requirement in metadata["project"]["dependencies"])
+    requirements = map(Requirement, metadata["project"]["dependencies"])
+    return {requirement.name: str(requirement.specifier).removeprefix(">=") for requirement in requirements}
 
 
 def install(folder: Path) -> None:
@@ -119,13 +122,11 @@ def install(folder: Path) -> None:
 
 
 def install_into(folder: Path) -> None:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    old = [f"{name}=={version}" for name, version in oldest().items()]
-    pinned = [line for line in lock.splitlines() if "==" in line and line.split("==")[0] not in oldest()]
+    wanted = [f"{name}=={version}" for name, version in (pins() | oldest()).items()]
     index = ["--index-url", os.environ["TORCH_INDEX"]] if os.environ.get("TORCH_INDEX") else []
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *index, *(line for line in old if line.startswith("torch=="))], check=True)
-    subprocess.run([*pip, "--no-deps", *old, *pinned, "--editable", ROOT], check=True)
+    subprocess.run([*pip, *index, f"torch=={oldest()['torch']}"], check=True)
+    subprocess.run([*pip, "--no-deps", *wanted, "--editable", ROOT], check=True)
 
 
 def digest(name: str) -> str:

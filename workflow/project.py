@@ -1,4 +1,7 @@
-"""What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale."""
+"""What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale.
+
+Also what several of its scripts, and the benchmarks, need: files read and written whole, quartiles, processor, pins.
+"""
 
 import ast
 import errno
@@ -8,13 +11,13 @@ import os
 import platform
 import re
 import signal
-import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -128,8 +131,17 @@ def read_json(path: Path):
         raise damaged(path, "JSON file", error) from None
 
 
-def write(contents: dict[Path, str | bytes]) -> None:
-    """Write all files beside their targets before the first is renamed: a killed run leaves all of them, or none."""
+def damaged(path: Path, kind: str, error: Exception) -> ProjectError:
+    made, kept = BUILD in path.resolve().parents, REFERENCES in path.resolve().parents
+    how = "remove it and run make again" if made else "`git checkout` restores it" if kept else "copy it again"
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return ProjectError(f"{os.path.relpath(path)} is no whole {kind} ({reason}): {how}")
+
+
+def write(contents: Mapping[Path, str | bytes]) -> None:
+    """Write all files beside their targets before the first is renamed: a killed run, or one that cannot write one of
+    them, leaves each file as it was.
+    """
     scratch = {target: target.with_name(f".{target.name}.{os.getpid()}") for target in contents}
     try:
         for target, content in contents.items():
@@ -144,8 +156,14 @@ def write(contents: dict[Path, str | bytes]) -> None:
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the lower quartile, the median and the upper quartile; infinite values are larger than all others."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
-    return low, middle, high
+    ordered = sorted(values)
+
+    def at(quarters: int) -> float:
+        k, rest = divmod(quarters * (len(ordered) - 1), 4)
+        # Not statistics.quantiles, to which nothing of an infinite neighbour is NaN.
+        return ((4 - rest) * ordered[k] + rest * ordered[k + 1]) / 4 if rest else ordered[k]
+
+    return at(1), at(2), at(3)
 
 
 def processor() -> str:
@@ -154,14 +172,14 @@ def processor() -> str:
         names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         names = []
-    return names[0] if names else platform.processor() or platform.machine() or "not reported"
+    return names[0] if names else platform.processor() or platform.machine()
 
 
-def damaged(path: Path, kind: str, error: Exception) -> ProjectError:
-    made, kept = BUILD in path.resolve().parents, REFERENCES in path.resolve().parents
-    how = "remove it and run make again" if made else "`git checkout` restores it" if kept else "copy it again"
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
-    return ProjectError(f"{os.path.relpath(path)} is no whole {kind} ({reason}): {how}")
+def pins() -> dict[str, str]:
+    """Return the version of every package that the lock pins."""
+    lines = (line.partition("#")[0].strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
+    pinned = [Requirement(line) for line in lines if line]
+    return {requirement.name: str(requirement.specifier).removeprefix("==") for requirement in pinned}
 
 
 def digest(*files: str | Path) -> str:
@@ -195,7 +213,7 @@ def imported(source: str) -> list[str]:
     """Return the files of this checkout that a Python file imports, directly or through others.
 
     What a package hands on, as ``from srlib import ntk`` asks for, is followed to where it is defined: a notebook does
-    not depend on all that ``srlib/__init__.py`` imports.
+    not depend on all that ``srlib/__init__.py`` imports. So a package's ``__init__.py`` must only hand on.
     """
     found, seen, queue = set(), set(), [name for _, name in _facts(source)[1]]
     while queue:
@@ -208,7 +226,7 @@ def imported(source: str) -> list[str]:
             continue
         names = _facts(file)[1]
         handed_on = dict(names)
-        if rest and rest[0] in handed_on:
+        if rest and rest[0] in handed_on and file.endswith("__init__.py"):
             queue.append(".".join([handed_on[rest[0]], *rest[1:]]))
         elif file not in found:
             found.add(file)

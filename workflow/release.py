@@ -12,8 +12,9 @@ import tempfile
 import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-DIST = ROOT / "_build" / "dist"
+from project import BUILD, LOCK, ROOT, pins
+
+DIST = BUILD / "dist"
 
 #: Runs the examples of all docstrings but those of modules that need more than the wheel does.
 DOCTESTS = """
@@ -48,11 +49,9 @@ def install(wheel: Path, environment: Path) -> Path:
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    lock = ROOT / "requirements.lock"
     if index := os.environ.get("TORCH_INDEX"):  # as the Makefile does it
-        torch = re.search(r"^torch==\S+$", lock.read_text(), re.MULTILINE)[0]
-        subprocess.run([*pip, "--no-deps", "--index-url", index, torch], check=True)
-    subprocess.run([*pip, "--constraint", lock, wheel], check=True)
+        subprocess.run([*pip, "--no-deps", "--index-url", index, f"torch=={pins()['torch']}"], check=True)
+    subprocess.run([*pip, "--constraint", LOCK, wheel], check=True)
     return python
 
 

@@ -26,12 +26,12 @@ def gather(name: str, folder: Path, output: Path) -> None:
             runs.append(design | {"chosen": 1} | entry)
             if curve is not None:
                 curves.append((result["cell"]["id"], curve))
-    medians = {}
+    groups = {}
     for id, curve in curves:
-        medians.setdefault(id, []).append(curve)
+        groups.setdefault(id, []).append(curve)
     bands = [
         {"id": id, "step": (k + 1) * BLOCK} | dict(zip(("low", "median", "high"), values, strict=True))
-        for id, group in medians.items()
+        for id, group in groups.items()
         for k, values in enumerate(map(quartiles, zip(*group, strict=True)))
     ]
     provenance = {
@@ -45,8 +45,11 @@ def gather(name: str, folder: Path, output: Path) -> None:
         "networks": len(runs),
         "diverged": sum(row["diverged_at"] is not None for row in runs),
     }
-    contents = {"runs.csv": table(runs), "curves.csv": table(bands)}
-    contents["provenance.json"] = json.dumps(provenance, indent=2) + "\n"
+    contents = {
+        "runs.csv": table(runs),
+        "curves.csv": table(bands),
+        "provenance.json": json.dumps(provenance, indent=2) + "\n",
+    }
     write({output / name: content for name, content in contents.items()})
 
 
@@ -67,9 +70,7 @@ def accept(name: str) -> None:
     """Make a profile's tables the committed ones (the published one), or hold them to those (any other)."""
     folder = BUILD / "sweep" / name / "tables"
     if name == "published":
-        TABLES.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.iterdir()):
-            write({TABLES / path.name: path.read_text()})
+        write({TABLES / path.name: path.read_bytes() for path in folder.iterdir()})
         print(f"the tables are in {TABLES.relative_to(ROOT)}; `make book` redraws what depends on them")
         return
     print(f"{'cell':44} {'here':>8} {'published':>10}   (median loss at {profile(name).steps} steps)")
