@@ -29,7 +29,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test test-code test-notebooks test-book lint serve run compare accept portable sweep bench \
+.PHONY: help setup book test test-code test-notebooks test-book lint wheel serve run compare accept portable sweep bench \
 	clean distclean
 
 help: ## list the commands
@@ -69,9 +69,13 @@ test-notebooks: $(READY) ## the notebooks against their stored outputs
 test-book: $(READY) ## the built book, in a browser where there is one
 	$(BIN)/python -m pytest -q tests/test_site.py
 
-lint: $(READY) ## ruff
+lint: $(READY) ## ruff, and mypy over srlib
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(READY) ## build the package into _build/dist, install it with what it needs and no more, run its examples
+	@$(BIN)/python workflow/release.py
 
 serve: ## open the built site on localhost
 	@"$(PYTHON)" workflow/serve.py "$(PORT)"

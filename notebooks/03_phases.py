@@ -17,15 +17,17 @@
 # %%
 import itertools
 import math
-from unittest.mock import patch
+from functools import partial
 
-import numpy as np
 import torch
 from IPython.display import display
-from scipy.integrate import quad
 
 import srlib
-from srlib import check, plotting, spectra
+from figures import phases as figures
+from measurements import phases as measured
+from measurements.phases import force, memory, rejection, tail
+from measurements.sampling import cases
+from srlib import check, spectra
 from srlib.check import glue
 from srlib.spectra import conditioned, conditioned_gaussian, coulomb, coulomb_gas
 
@@ -34,11 +36,6 @@ torch.set_default_dtype(torch.float64)
 
 def generator(offset):
     return torch.Generator().manual_seed(1000 * seed + offset)
-
-
-def tail(shape, r, count, offset, law=conditioned_gaussian):
-    """Squared relative singular values but the first, one spectrum a row."""
-    return law(shape, r, batch=count, generator=generator(offset))[:, 1:].square()
 
 
 def at(rho, k):  # the stable rank at which the tail of k singular values has mean rho
@@ -58,39 +55,23 @@ spectra_memory = 400  # chains behind each curve of the autocorrelation
 # ## Both laws hit the stable rank
 
 # %%
-SHAPES = [(6, 6), (3, 11), (40, 7), (1, 5), (2, 2), (9, 2), (64, 64)]
-CASES = [
-    (law, shape, at(share, min(shape)))
-    for law in (conditioned_gaussian, coulomb_gas)
-    for shape in SHAPES
-    for share in ([0, 0.01, 0.3, 0.5, 0.9, 1] if min(shape) > 1 else [0])
-]
-dense = [
-    srlib.sample(shape, r, spectral_norm=3.0, law=law, generator=generator(1))
-    for law, shape, r in CASES
-]
-half = len(CASES) // 2
-ranks = torch.tensor([r for _, _, r in CASES])
-norms = torch.stack([W.square().sum() for W in dense])
-
-display(
-    *(
-        check.exact(
-            f"{label}.stable-rank",
-            f"stable rank of dense matrices with a spectrum from {name}, seven shapes, both ends included",
-            [srlib.stable_rank(W) for W in dense[part]],
-            ranks[part],
-            wrong={
-                "the rank": [torch.linalg.matrix_rank(W) for W in dense[part]],
-                "squared Frobenius norm": norms[part],
-            },
-        )
-        for label, name, part in (
-            ("M3", "conditioned_gaussian", slice(half)),
-            ("M4", "coulomb_gas", slice(half, None)),
-        )
+for label, law in (("M3", conditioned_gaussian), ("M4", coulomb_gas)):
+    _, shapes, ranks = zip(*cases([law]), strict=True)
+    dense = [
+        srlib.sample(shape, r, spectral_norm=3.0, law=law, generator=generator(1))
+        for shape, r in zip(shapes, ranks, strict=True)
+    ]
+    claim = check.exact(
+        f"{label}.stable-rank",
+        f"stable rank of dense matrices with a spectrum from {law.__name__}, seven shapes, both ends included",
+        [srlib.stable_rank(W) for W in dense],
+        ranks,
+        wrong={
+            "the rank": [torch.linalg.matrix_rank(W) for W in dense],
+            "squared Frobenius norm": [W.square().sum() for W in dense],
+        },
     )
-)
+    display(claim)
 
 # %% [markdown]
 # ## Three singular values: the walk against quadrature
@@ -98,44 +79,29 @@ display(
 # For $k=3$ the slice is a segment: $\lambda_2+\lambda_3=r-1$. In the angle of $(\sigma_2,\sigma_3)$ the density has no
 # singularity, and one-dimensional quadrature gives every moment. The wrong alternatives change one factor at a time.
 
-
-# %%
-def weight(phi, T, power, wall, vandermonde):  # M3, times the Jacobian of the angle
-    x, y = T * math.sin(phi) ** 2, T * math.cos(phi) ** 2
-    return (x * y) ** (power + 1 / 2) * ((1 - x) * (1 - y)) ** wall * (y - x) ** vandermonde
-
-
-def three(r, factors):
-    """Mean of the first, second and fourth power of the larger value's share of the sum."""
-    T = r - 1
-    ends = math.asin(math.sqrt(max(0, T - 1) / T)), math.pi / 4
-
-    def power(phi, p):
-        return math.cos(phi) ** (2 * p) * weight(phi, T, *factors)
-
-    total, *rest = (quad(power, *ends, args=(p,))[0] for p in (0, 1, 2, 4))
-    return [integral / total for integral in rest]
-
-
 # %%
 THREE = [(d, r) for d in (0, 2, 5) for r in (1.4, 1.8, 2.4)]
-WRONG = {
+WRONG = {  # exponents of the values, of 1 - lambda and of the Vandermonde factor
     "Vandermonde factor dropped": lambda d: ((d - 1) / 2, 1, 0),
     "complex matrices": lambda d: (d, 2, 2),
     "d/2 in place of (d-1)/2": lambda d: (d / 2, 1, 1),
     "without 1 - lambda": lambda d: ((d - 1) / 2, 0, 1),
     "uniform on the sphere": lambda d: (-1 / 2, 0, 0),
 }
-larger = torch.stack(
-    [tail((3, 3 + d), r, spectra_small, 10)[:, 0] / (r - 1) for d, r in THREE], 1
-)
+tails = [tail((3, 3 + d), r, spectra_small, generator(10)) / (r - 1) for d, r in THREE]
+larger = torch.stack([lam[:, 0] for lam in tails], 1)
+
+
+def quadrature(factors):
+    return [measured.three_values(r, *factors(d)) for d, r in THREE]
+
 
 check.sampled(
     "M3.three-values",
     "moments of the share of the second singular value, 3 x 3 and 3 x 5 and 3 x 8, walk against quadrature",
     torch.stack([larger**p for p in (1, 2, 4)], -1),
-    [three(r, ((d - 1) / 2, 1, 1)) for d, r in THREE],  # M3
-    wrong={name: [three(r, change(d)) for d, r in THREE] for name, change in WRONG.items()},
+    quadrature(lambda d: ((d - 1) / 2, 1, 1)),  # M3
+    wrong={name: quadrature(factors) for name, factors in WRONG.items()},
     seed=seed,
 )
 
@@ -145,22 +111,12 @@ check.sampled(
 # Gaussian matrices, of which those are kept whose stable rank falls within $\pm0.01$ of the wanted one. The same
 # matrices show why the scale does not matter: among those accepted the Frobenius norm has the law it always had.
 
-
 # %%
-def rejection(shape, r, offset, chunk=400_000):
-    kept, g = [], generator(offset)
-    for _ in range(matrices // chunk):
-        W = torch.randn(chunk, *shape, generator=g)
-        lam = torch.linalg.eigvalsh(W @ W.mT).flip(-1)
-        near = (lam.sum(-1) / lam[:, 0] - r).abs() < 0.01
-        kept.append(lam[near])
-    return torch.cat(kept)
-
-
 PLAIN = [((4, 4), 1.7), ((3, 5), 1.8)]
-accepted = [rejection(*case, 20 + i) for i, case in enumerate(PLAIN)]
-count = min(len(part) for part in accepted)
-relative = [part[:count, 1:] / part[:count, :1] for part in accepted]
+drawn = [rejection(*case, matrices, generator(20 + i)) for i, case in enumerate(PLAIN)]
+count = min(len(lam) for lam in drawn)
+accepted = [lam[:count] for lam in drawn]
+relative = [lam[:, 1:] / lam[:, :1] for lam in accepted]
 glue("accepted", count)
 for i, value in enumerate(relative[0].mean(0).tolist()):
     glue(f"lambda_{i + 2}", value)
@@ -171,42 +127,36 @@ def summary(lam):  # means and the trace of the squares
 
 
 def excess(law, offset):
-    parts = [
-        (summary(tail((m, n), r, count, offset, law)) - summary(reference)) / (r - 1)
-        for ((m, n), r), reference in zip(PLAIN, relative, strict=True)
-    ]
-    return torch.cat(parts, -1)
+    tails = [tail(shape, r, count, generator(offset), law=law) for shape, r in PLAIN]
+    pairs = zip(tails, relative, (r - 1 for _, r in PLAIN), strict=True)
+    return torch.cat([(summary(x) - summary(y)) / scale for x, y, scale in pairs], -1)
 
 
-display(
-    check.sampled(
-        "M3.rejection",
-        "each squared singular value and the quartic trace, 4 x 4 and 3 x 5, walk minus rejection, in units of r - 1",
-        excess(conditioned_gaussian, 30),
-        [0.0] * 7,
-        wrong_samples={"uniform on the sphere": excess(spectra.uniform_sphere, 31)},
-        scale=1.0,
-        seed=seed,
-    )
+claim = check.sampled(
+    "M3.rejection",
+    "each squared singular value and the quartic trace, 4 x 4 and 3 x 5, walk minus rejection, in units of r - 1",
+    excess(conditioned_gaussian, 30),
+    [0.0] * 7,
+    wrong_samples={"uniform on the sphere": excess(spectra.uniform_sphere, 31)},
+    scale=1.0,
+    seed=seed,
 )
+display(claim)
 
 # %%
-norm2 = torch.stack([part[:count].sum(-1) / part.shape[-1] for part in accepted], -1)
-# mean of ||W||_F^2 / k: mn / k = n, and its covariance with lambda_2, relative
-largest = torch.stack([part[:, 0] for part in relative], -1)
-covariance = (norm2 / torch.tensor([4.0, 5.0]) - 1) * (largest / largest.mean(0) - 1)
+means = torch.tensor([16.0, 15.0])  # of ||W||_F^2: mn
+norm2 = torch.stack([lam.sum(-1) for lam in accepted], -1) / means
+second = torch.stack([lam[:, 0] for lam in relative], -1)
+covariance = (norm2 - 1) * (second / second.mean(0) - 1)  # relative
+spectral = torch.cat([norm2 / second, 1 + covariance], -1)
 
 check.sampled(
     "M3.scale",
     "squared Frobenius norm of the accepted matrices, and its covariance with the second singular value",
-    torch.cat([norm2 / torch.tensor([4.0, 5.0]), 1 + covariance], -1),
+    torch.cat([norm2, 1 + covariance], -1),
     [1.0] * 4,
     wrong={"one degree of freedom less": [15 / 16, 14 / 15, 1, 1]},
-    wrong_samples={
-        "spectral norm in place of the Frobenius norm": torch.cat(
-            [norm2 / largest / torch.tensor([4.0, 5.0]), 1 + covariance], -1
-        )
-    },
+    wrong_samples={"spectral norm in place of the Frobenius norm": spectral},
     seed=seed,
 )
 
@@ -222,44 +172,30 @@ check.sampled(
 # exactly. Each factor of the density has a term of its own, so each wrong factor leaves a remainder. All is divided by
 # the mean total size of the four terms.
 
-
 # %%
-def loop(lam):
-    """The four terms: divergence, powers, wall, Vandermonde."""
-    h, k = lam * (1 - lam), lam.shape[-1]
-    pull = lam * h.sum(-1, keepdim=True) - (h * lam).sum(-1, keepdim=True)
-    f = h * pull
-    divergence = (1 - 2 * lam) * pull + h * (h.sum(-1, keepdim=True) - h)
-    i, j = torch.triu_indices(k, k, 1)
-    pairs = (f[:, i] - f[:, j]) / (lam[:, i] - lam[:, j])
-    terms = divergence, (1 - lam) * pull, -lam * pull, pairs
-    return torch.stack([term.sum(-1) for term in terms], -1)
-
-
 LOOP = [((8, 8), 5.0), ((24, 24), 12.0), ((9, 14), 4.0), ((12, 16), 6.0), ((16, 40), 9.0)]
-terms = torch.stack(
-    [loop(tail(*case, spectra_loop, 40 + i)) for i, case in enumerate(LOOP)], 1
-)
+tails = [tail(*case, spectra_loop, generator(40 + i)) for i, case in enumerate(LOOP)]
+terms = torch.stack([measured.loop(lam) for lam in tails], 1)
 d = torch.tensor([abs(m - n) for (m, n), _ in LOOP])
-ones = torch.ones(len(LOOP))
-coefficients = torch.stack([ones, (d - 1) / 2, ones, ones], -1)  # M3
-size = (terms * coefficients).mean(0).abs().sum(-1)
+one = torch.ones(len(LOOP))
+right = torch.stack([one, (d - 1) / 2, one, one], -1)  # M3
+size = (terms * right).mean(0).abs().sum(-1)
 
 
 def remainder(*factors):
-    return (terms * torch.stack([ones, *factors], -1)).sum(-1) / size
+    return (terms * torch.stack([one, *factors], -1)).sum(-1) / size
 
 
 check.sampled(
     "M3.loop-equation",
     "integration by parts along a field that keeps the stable rank, five shapes up to 24 x 24",
-    remainder((d - 1) / 2, ones, ones),
+    remainder((d - 1) / 2, one, one),
     [0.0] * len(LOOP),
     wrong_samples={
-        "Vandermonde factor dropped": remainder((d - 1) / 2, ones, 0 * ones),
-        "complex matrices": remainder(d, 2 * ones, 2 * ones),
-        "d/2 in place of (d-1)/2": remainder(d / 2, ones, ones),
-        "without 1 - lambda": remainder((d - 1) / 2, 0 * ones, ones),
+        "Vandermonde factor dropped": remainder((d - 1) / 2, one, 0 * one),
+        "complex matrices": remainder(d, 2 * one, 2 * one),
+        "d/2 in place of (d-1)/2": remainder(d / 2, one, one),
+        "without 1 - lambda": remainder((d - 1) / 2, 0 * one, one),
     },
     scale=1.0,
     seed=seed,
@@ -272,51 +208,31 @@ check.sampled(
 # prints. All chains of a batch are independent replicates and each gives one draw, so nothing is thinned. The memory
 # is measured in equilibrium: correlation of the quartic trace now with the quartic trace some sweeps later.
 
-
 # %%
-def traces(shape, rho, count, sweeps, offset):
-    """Quartic traces of the tails after 0, 1, ..., sweeps sweeps from equilibrium."""
-    lam = tail(shape, at(rho, min(shape)), count, offset).T.contiguous()
-    d, n, g, found = abs(shape[0] - shape[1]), max(shape), generator(offset + 1), []
-    for _ in range(sweeps + 1):
-        found.append(lam.square().sum(0))
-        conditioned._sweep(lam, d, n, g)
-    return torch.stack(found)
-
-
-def memory(found):
-    """Correlation at each lag, and two standard errors from the spread over the chains."""
-    x = (found - found.mean()) / found.std()
-    products = torch.stack([(x[lag:] * x[: len(x) - lag]).mean(0) for lag in LAGS])
-    return products.mean(1), 2 * products.std(1) / math.sqrt(x.shape[1])
-
-
 LAGS = (0, 1, 2, 4, 8, 16, 24, 32)
-MEMORY = list(itertools.product(((16, 16), (64, 64), (16, 64)), (0.1, 0.5, 0.9)))
-correlation = {
-    case: memory(traces(*case, spectra_memory, 48, 50 + 2 * i))
-    for i, case in enumerate(MEMORY)
-}
-at16, at32 = (
-    max(c[LAGS.index(n)].item() for c, _ in correlation.values()) for n in (16, 32)
-)
+MEMORY = itertools.product(((16, 16), (64, 64), (16, 64)), (0.1, 0.5, 0.9))
+correlation = {}
+for i, (shape, rho) in enumerate(MEMORY):
+    generators = generator(50 + 2 * i), generator(51 + 2 * i)
+    r = at(rho, min(shape))
+    correlation[shape, rho] = memory(shape, r, spectra_memory, LAGS, *generators)
+at16, at32 = (max(c[i].item() for c, _ in correlation.values()) for i in (5, 7))
 glue("sweeps", conditioned.SWEEPS)
 glue("memory16", at16)
 glue("memory32", at32)
-print(
-    f"{conditioned.SWEEPS} sweeps; largest correlation after 16 of them {at16:.2f}, after 32 {at32:.2f}"
-)
+largest = f"after 16 of them {at16:.2f}, after 32 {at32:.2f}"
+print(f"{conditioned.SWEEPS} sweeps; largest correlation {largest}")
 
 # %%
-CHAINS = [((16, 16), 0.1), ((16, 16), 0.5), ((16, 48), 0.5), ((16, 16), 0.9)]
+CHAINS = [((16, 16), 2.5), ((16, 16), 8.5), ((16, 48), 8.5), ((16, 16), 14.5)]
 
 
 def after(sweeps, offset):
-    with patch.object(conditioned, "SWEEPS", sweeps):
-        drawn = [
-            tail(s, at(rho, 16), 3000, offset + i) for i, (s, rho) in enumerate(CHAINS)
-        ]
-    return torch.stack([lam.square().sum(-1) for lam in drawn], -1)
+    tails = [
+        tail(*case, 3000, generator(offset + i), sweeps=sweeps)
+        for i, case in enumerate(CHAINS)
+    ]
+    return torch.stack([lam.square().sum(-1) for lam in tails], -1)
 
 
 longer = after(2 * conditioned.SWEEPS, 70)
@@ -334,22 +250,9 @@ check.sampled(
 )
 
 # %% mystnb={"figure": {"caption": "What the walk remembers: correlation in equilibrium between the quartic trace and the quartic trace a number of sweeps later, for three shapes in the three phases. The horizontal axis ends at a quarter of the sweeps that the library makes. Intervals are two standard errors over the chains.", "name": "fig-memory"}, "image": {"alt": "Three panels, one for each relative stable rank, of correlations that fall from one to about zero within thirty-two sweeps, at nearly the same speed for all three shapes."}} tags=["hide-input"]
-fig, axes = plotting.figure(1, 3, size=(9.0, 3.2), sharey=True)
-shapes = list(dict.fromkeys(shape for shape, _ in MEMORY))
-for ax, rho in zip(axes, (0.1, 0.5, 0.9), strict=True):
-    for shape, colour, marker in zip(shapes, plotting.palette(3), "osD", strict=True):
-        c, error = correlation[shape, rho]
-        label = rf"${shape[0]}\times{shape[1]}$"
-        plotting.points(ax, LAGS, c, error, color=colour, marker=marker, label=label)
-        ax.plot(LAGS, c, color=colour, linewidth=0.8, alpha=0.6)
-    ax.axhline(0, color="0.4", linewidth=0.8)
-    ax.set(title=rf"$\rho={rho}$", xlabel="sweeps between", ylim=(-0.1, 1.05))
-axes[0].set_ylabel("correlation of $q$")
-plotting.legend(axes[2], loc="upper right")
-for (shape, rho), (c, _) in correlation.items():
-    print(
-        f"{shape[0]} x {shape[1]}, rho = {rho}: after 8 sweeps {c[4]:.2f}, after 32 {c[7]:.2f}"
-    )
+for ((m, n), rho), (c, _) in correlation.items():
+    print(f"{m} x {n}, rho = {rho}: after 8 sweeps {c[4]:.2f}, after 32 {c[7]:.2f}")
+fig = figures.memory(LAGS, correlation)
 
 # %% [markdown]
 # ## The limiting density
@@ -359,73 +262,41 @@ for (shape, rho), (c, _) in correlation.items():
 
 # %%
 RHO = (0.05, 0.15, 0.25, 0.35, 0.5, 0.65, 0.75, 0.85, 0.97)
-ASPECTS = (1.0, 1.5, 4.0)
-GAS = list(itertools.product(RHO, ASPECTS))
+GAS = list(itertools.product(RHO, (1.0, 1.5, 4.0)))
+QUARTIC = {  # M4, square matrices
+    "condensed": lambda rho: 2 * rho**2,
+    "pushed": lambda rho: rho - 1 / 8,
+    "squeezed": lambda rho: rho**2 + (1 - rho) ** 2,
+}
 
 
-def support(rho, aspect=1.0):
-    """Ends of the support for any shape, from the interior of the set where the density is positive."""
-    *_, low, high, _ = coulomb._gas(rho, aspect)
-    return low, high
+def phase(rho):
+    return "condensed" if rho < 1 / 4 else "pushed" if rho < 3 / 4 else "squeezed"
 
 
-def nodes(rho, aspect=1.0, count=4000):
-    """Points and weights: midpoints in the full angle, exact for trigonometric polynomials."""
-    low, high = support(rho, aspect)
-    psi = (torch.arange(count) + 0.5) * math.pi / count
-    lam = (low + high) / 2 - (high - low) / 2 * psi.cos()
-    mass = (
-        coulomb.density(rho, lam, aspect) * (high - low) / 2 * psi.sin() * math.pi / count
-    )
-    return lam, mass
+def throughout(formulas, values):  # wrong: the formula of one phase in all of them
+    return {f"{name} throughout": [f(v) for v in values] for name, f in formulas.items()}
 
-
-def moments(rho, aspect):
-    lam, mass = nodes(rho, aspect)
-    return [mass.sum(), mass @ lam, mass @ lam**2]
-
-
-def pushed(rho):
-    return rho - 1 / 8
-
-
-def squeezed(rho):
-    return rho**2 + (1 - rho) ** 2
-
-
-def condensed(rho):
-    return 2 * rho**2
-
-
-PHASES = {"condensed": condensed, "pushed": pushed, "squeezed": squeezed}
-phase = [
-    "condensed" if rho < 1 / 4 else "pushed" if rho < 3 / 4 else "squeezed" for rho in RHO
-]
 
 # %%
 display(
     check.exact(
         "M4.moments",
         "mass and mean and quartic trace of the density, three shapes, by quadrature",
-        [moments(*case) for case in GAS],
+        [measured.moments(*case) for case in GAS],
         [[1, case[0], coulomb.quartic(*case)] for case in GAS],
         wrong={
             "two-level spectrum": [[1, rho, rho**2] for rho, _ in GAS],
-            "square matrices throughout": [
-                [1, rho, coulomb.quartic(rho)] for rho, _ in GAS
-            ],
+            "square matrices throughout": [[1, x, coulomb.quartic(x)] for x, _ in GAS],
         },
         tolerance=1e-9,
     ),
     check.exact(
         "M4.quartic",
         "quartic trace of square matrices by quadrature against the formula of each phase",
-        [moments(rho, 1.0)[2] for rho in RHO],
-        [PHASES[name](rho) for rho, name in zip(RHO, phase, strict=True)],
-        wrong={
-            **{f"{name} throughout": [f(rho) for rho in RHO] for name, f in PHASES.items()},
-            "n/4 of a free Gaussian": [condensed(1 / 4)] * len(RHO),
-        },
+        [measured.moments(rho, 1.0)[2] for rho in RHO],
+        [QUARTIC[phase(rho)](rho) for rho in RHO],
+        wrong=throughout(QUARTIC, RHO) | {"n/4 of a free Gaussian": [1 / 8] * len(RHO)},
         tolerance=1e-9,
     ),
 )
@@ -437,57 +308,35 @@ display(
 # same everywhere on the support: it is the multiplier of the constraint. The midpoint rule in the angle, read halfway
 # between its nodes, integrates the principal value exactly for trigonometric polynomials.
 
-
 # %%
-def multiplier(rho, aspect=1.0):
-    if rho <= aspect / (1 + math.sqrt(aspect)) ** 2:  # condensed
-        return aspect / rho
-    _, B, *_ = coulomb._gas(rho, aspect)
-    return -2 * B
-
-
-def force(rho, aspect=1.0, count=4000):
-    lam, mass = nodes(rho, aspect, count)
-    low, high = support(rho, aspect)
-    psi = torch.arange(count // 20, count, count // 10) * math.pi / count
-    x = (low + high) / 2 - (high - low) / 2 * psi.cos()
-    return 2 * (mass / (x.unsqueeze(-1) - lam)).sum(-1) + (aspect - 1) / x
-
-
-SQUARE = {
+MULTIPLIER = {  # square matrices
     "condensed": lambda rho: 1 / rho,
     "pushed": lambda rho: 8 * (1 - 2 * rho),
     "squeezed": lambda rho: -1 / (1 - rho),
 }
-found = torch.stack([force(rho) for rho in RHO])
-expected = [SQUARE[name](rho) for rho, name in zip(RHO, phase, strict=True)]
 
+
+def column(values):  # one multiplier for all points of a support
+    return torch.tensor(values).unsqueeze(-1)
+
+
+rectangular = [(rho, aspect) for rho, aspect in GAS if aspect > 1]
+square = [MULTIPLIER[phase(rho)](rho) for rho, _ in rectangular]
 display(
     check.exact(
         "M4.saddle-point",
         "force on the support of square matrices at ten points against one multiplier per stable rank",
-        found,
-        torch.tensor(expected).unsqueeze(-1),
-        wrong={
-            f"{name} throughout": torch.tensor([f(rho) for rho in RHO]).unsqueeze(-1)
-            for name, f in SQUARE.items()
-        },
+        torch.stack([force(rho) for rho in RHO]),
+        column([MULTIPLIER[phase(rho)](rho) for rho in RHO]),
+        wrong={name: column(v) for name, v in throughout(MULTIPLIER, RHO).items()},
         tolerance=1e-8,
     ),
     check.exact(
         "M4.saddle-point-shapes",
         "force on the support of rectangular matrices at ten points",
-        torch.stack([force(*case) for case in GAS if case[1] > 1]),
-        torch.tensor([multiplier(*case) for case in GAS if case[1] > 1]).unsqueeze(-1),
-        wrong={
-            "multiplier of square matrices": torch.tensor(
-                [
-                    SQUARE[name](rho)
-                    for rho, name in zip(RHO, phase, strict=True)
-                    for _ in (0, 1)
-                ]
-            ).unsqueeze(-1)
-        },
+        torch.stack([force(*case) for case in rectangular]),
+        column([measured.multiplier(*case) for case in rectangular]),
+        wrong={"multiplier of square matrices": column(square)},
         tolerance=1e-8,
     ),
 )
@@ -496,26 +345,19 @@ display(
 # Where the support is not the whole interval, particles outside it must be driven back: beyond $4\rho$ the repulsion
 # falls short of the multiplier, below $\beta$ it exceeds it. The wrong alternative forgets the constraint.
 
-
 # %%
-def outside(rho, points):
-    lam, mass = nodes(rho)
-    return 2 * (mass / (points.unsqueeze(-1) - lam)).sum(-1)
-
-
+CONDENSED, SQUEEZED = (0.05, 0.15, 0.22), (0.78, 0.85, 0.97)
 shares = torch.linspace(0.05, 1, 20)
-above = [outside(rho, 4 * rho + shares * (1 - 4 * rho)) for rho in (0.05, 0.15, 0.22)]
-below = [-outside(rho, (4 * rho - 3) * (1 - shares)) for rho in (0.78, 0.85, 0.97)]
-limits = [1 / rho for rho in (0.05, 0.15, 0.22)] + [
-    1 / (1 - rho) for rho in (0.78, 0.85, 0.97)
-]
+above = [measured.outside(rho, 4 * rho + shares * (1 - 4 * rho)) for rho in CONDENSED]
+below = [-measured.outside(rho, (4 * rho - 3) * (1 - shares)) for rho in SQUEEZED]
+limits = column([1 / rho for rho in CONDENSED] + [1 / (1 - rho) for rho in SQUEEZED])
 
 check.bound(
     "M4.outside",
     "repulsion outside the support against the multiplier, condensed and squeezed",
     torch.stack(above + below),
-    torch.tensor(limits).unsqueeze(-1),
-    wrong={"half the multiplier": torch.tensor(limits).unsqueeze(-1) / 2},
+    limits,
+    wrong={"half the multiplier": limits / 2},
 )
 
 # %% [markdown]
@@ -526,30 +368,28 @@ check.bound(
 
 # %%
 inner = torch.linspace(0.02, 0.98, 25)
-step = 1e-12
-sides = [(c - step, c + step) for c in (0.25, 0.75)]
+below, above = ([c + side for c in (0.25, 0.75)] for side in (-1e-12, 1e-12))
+
+
+def densities(values, points=inner):
+    return torch.stack([coulomb.density(rho, points) for rho in values])
+
 
 display(
     check.exact(
         "M4.continuity",
         "density just below and just above each transition, at 25 points",
-        torch.stack([coulomb.density(low, inner) for low, _ in sides]),
-        torch.stack([coulomb.density(high, inner) for _, high in sides]),
-        wrong={
-            "0.01 further": torch.stack(
-                [coulomb.density(h + 0.01, inner) for _, h in sides]
-            )
-        },
+        densities(below),
+        densities(above),
+        wrong={"0.01 further": densities([c + 0.01 for c in above])},
         tolerance=1e-6,
     ),
     check.exact(
         "M4.mirror",
         "density of square matrices at 1 - rho read backwards",
-        torch.stack([coulomb.density(rho, inner) for rho in RHO]),
-        torch.stack([coulomb.density(1 - rho, 1 - inner) for rho in RHO]),
-        wrong={
-            "not read backwards": torch.stack([coulomb.density(1 - r, inner) for r in RHO])
-        },
+        densities(RHO),
+        densities([1 - rho for rho in RHO], 1 - inner),
+        wrong={"not read backwards": densities([1 - rho for rho in RHO])},
         tolerance=1e-9,
     ),
 )
@@ -586,44 +426,28 @@ check.exact(
 LIMIT = (0.1, 0.18, 0.3, 0.5, 0.7, 0.82, 0.9)
 
 
-def trace_per_value(rho, k, offset):
-    return tail((k, k), at(rho, k), spectra_limit, offset).square().mean(-1)
+def quartic_traces(shape, offsets, law=conditioned_gaussian):  # per singular value
+    draws = zip((at(rho, shape[0]) for rho in LIMIT), map(generator, offsets), strict=True)
+    tails = [tail(shape, r, spectra_limit, g, law=law) for r, g in draws]
+    return torch.stack([lam.square().mean(-1) for lam in tails], -1)
 
 
-by_width = {
-    k: torch.stack(
-        [trace_per_value(rho, k, 100 + k + i) for i, rho in enumerate(LIMIT)], -1
-    )
-    for k in (48, 96)
-}
+by_width = {k: quartic_traces((k, k), range(100 + k, 107 + k)) for k in (48, 96)}
 limit = torch.tensor([coulomb.quartic(rho) for rho in LIMIT])
 for k, x in by_width.items():
-    print(
-        f"n = {k}: relative distance from the limit",
-        *(f"{v:.3f}" for v in x.mean(0) / limit - 1),
-    )
+    distances = " ".join(f"{v:.3f}" for v in x.mean(0) / limit - 1)
+    print(f"n = {k}: relative distance from the limit {distances}")
+free = {"n/4 of a free Gaussian": [1 / 8] * len(LIMIT)}
+two_level = {"two-level": [rho**2 for rho in LIMIT]}
+sphere = quartic_traces((96, 96), [300] * len(LIMIT), spectra.uniform_sphere)
 
 check.sampled(
     "M4.sampled-quartic",
     "quartic trace per singular value of conditioned square matrices, extrapolated from widths 48 and 96",
     2 * by_width[96] - by_width[48],
     limit,
-    wrong={
-        **{f"{name} throughout": [f(r) for r in LIMIT] for name, f in PHASES.items()},
-        "n/4 of a free Gaussian": [condensed(1 / 4)] * len(LIMIT),
-        "two-level": [rho**2 for rho in LIMIT],
-    },
-    wrong_samples={
-        "uniform on the sphere": torch.stack(
-            [
-                tail((96, 96), at(r, 96), spectra_limit, 300, spectra.uniform_sphere)
-                .square()
-                .mean(-1)
-                for r in LIMIT
-            ],
-            -1,
-        )
-    },
+    wrong=throughout(QUARTIC, LIMIT) | free | two_level,
+    wrong_samples={"uniform on the sphere": sphere},
     seed=seed,
 )
 
@@ -631,22 +455,13 @@ check.sampled(
 # The same for a rectangular shape, 1 : 2, where the bulk keeps clear of 0.
 
 # %%
-wide = {
-    k: torch.stack(
-        [
-            tail((k, 2 * k), at(rho, k), spectra_limit, 400 + k).square().mean(-1)
-            for rho in LIMIT
-        ],
-        -1,
-    )
-    for k in (32, 64)
-}
+wide = {k: quartic_traces((k, 2 * k), [400 + k] * len(LIMIT)) for k in (32, 64)}
 check.sampled(
     "M4.sampled-rectangular",
     "quartic trace per singular value of conditioned n x 2n matrices, extrapolated from n = 32 and 64",
     2 * wide[64] - wide[32],
     [coulomb.quartic(rho, 2.0) for rho in LIMIT],
-    wrong={"square matrices": limit, "two-level": [rho**2 for rho in LIMIT]},
+    wrong={"square matrices": limit} | two_level,
     seed=seed,
 )
 
@@ -655,23 +470,17 @@ check.sampled(
 # largest singular value stands alone.
 
 # %%
-many = 4001
-quantile_traces = [
-    coulomb_gas((many, many), at(rho, many))[1:].pow(4).mean() for rho in LIMIT
-]
-gap = 1 - tail((64, 64), at(0.1, 64), spectra_limit, 500)[:, 0]
-no_gap = 1 - tail((64, 64), at(0.5, 64), spectra_limit, 501)[:, 0]
+gas = [coulomb_gas((4001, 4001), at(rho, 4001)) for rho in LIMIT]
+gap = 1 - tail((64, 64), at(0.1, 64), spectra_limit, generator(500))[:, 0]
+no_gap = 1 - tail((64, 64), at(0.5, 64), spectra_limit, generator(501))[:, 0]
 
 display(
     check.exact(
         "M4.quantiles",
         "quartic trace per singular value of coulomb_gas at width 4,001",
-        quantile_traces,
+        [sigma[1:].pow(4).mean() for sigma in gas],
         limit,
-        wrong={
-            f"{name} throughout": torch.tensor([f(r) for r in LIMIT])
-            for name, f in PHASES.items()
-        },
+        wrong=throughout(QUARTIC, LIMIT),
         tolerance=1e-5,
     ),
     check.empirical(
@@ -686,73 +495,35 @@ display(
 )
 
 # %% mystnb={"figure": {"caption": "The three phases of a square matrix held at its stable rank: squared relative singular values of conditioned Gaussian matrices of width 64 (bars, 150 draws) against the limiting density (line). Condensed: a free bulk on $[0,4\\rho]$, and one value at 1 that carries the norm (arrow). Pushed: the gas fills the interval and leans on both walls. Squeezed: it has left the wall at 0.", "name": "fig-phases"}, "image": {"alt": "Three histograms with a line through the bars. At relative stable rank 0.1 a bulk near zero and a separate value at one, at 0.5 a U shape, at 0.9 all values near one."}} tags=["hide-input"]
-fig, axes = plotting.figure(1, 3, size=(9.4, 3.3))
-shown = {0.1: "condensed", 0.5: "pushed", 0.9: "squeezed"}
-for ax, (rho, name), colour in zip(axes, shown.items(), plotting.palette(3), strict=True):
-    drawn = tail((64, 64), at(rho, 64), spectra_curve, 600).flatten()
-    low, high = support(rho)
-    edges = np.linspace(low, high, 25)
-    ax.hist(drawn.numpy(), edges, density=True, color=colour, alpha=0.35)
-    x = torch.linspace(low, high, 600)[1:-1]
-    plotting.theory(ax, x, coulomb.density(rho, x), color=colour)
-    top = 2.2 * coulomb.density(rho, torch.tensor((low + high) / 2)).item()
-    ax.set(title=rf"{name}, $\rho={rho}$", xlabel=r"$\lambda=\sigma^2$", xlim=(-0.03, 1.05))
-    ax.set_ylim(0, 2 * top)
-    inside = ((drawn > low) & (drawn < high)).double().mean()
-    print(
-        f"{name}: support [{low:.2f}, {high:.2f}], {100 * inside:.1f} % of the tail inside"
-    )
-axes[0].annotate("", (1, 0), (1, 2.5), arrowprops={"arrowstyle": "<-", "color": "0.2"})
-axes[0].text(0.97, 2.6, r"$\sigma_1^2=1$", ha="right")
-axes[0].set_ylabel(r"$g(\lambda)$")
-_ = None
+panels = {}
+for rho in (0.1, 0.5, 0.9):
+    name = phase(rho)
+    lam = tail((64, 64), at(rho, 64), spectra_curve, generator(600))
+    low, high = measured.support(rho)
+    panels[name, rho] = lam, (low, high), partial(coulomb.density, rho)
+    inside = 100 * ((lam > low) & (lam < high)).double().mean()
+    print(f"{name}: support [{low:.2f}, {high:.2f}], {inside:.1f} % of the tail inside")
+fig = figures.phases(panels)
 
 # %% mystnb={"figure": {"caption": "Quartic trace per singular value against the relative stable rank. Left: the limit (line) is quadratic in the condensed phase, linear in the pushed one, quadratic again when squeezed. Right: what exceeds the least possible value $\\rho^2$ is $\\rho^2$, then $\\rho(1-\\rho)-\\frac18$, then $(1-\\rho)^2$; thin lines continue the first and last beyond their phases. Points: conditioned Gaussian matrices of width 64, two standard errors. Grey: the range that the stable rank alone allows.", "name": "fig-phase-quartic"}, "image": {"alt": "Two panels against relative stable rank with transitions marked at one quarter and three quarters. Left: the quartic trace rises from zero to one, straight in the middle. Right: its excess over the square of rho is a symmetric arch with highest value one eighth."}} tags=["hide-input"]
 grid = torch.linspace(0.005, 0.995, 199)
-measured = [0.03, 0.08, 0.14, 0.2, 0.25, 0.32, 0.4, 0.5, 0.6, 0.68, 0.75, 0.8, 0.87, 0.94]
-drawn = [tail((64, 64), at(rho, 64), spectra_curve, 700) for rho in measured]
-traced = torch.stack([lam.square().mean(-1) for lam in drawn])
-errors = 2 * traced.std(1) / math.sqrt(spectra_curve)
-line, dots, *_ = plotting.palette(2)
 exact = torch.tensor([coulomb.quartic(rho.item()) for rho in grid])
-fig, axes = plotting.figure(1, 2, size=(9.2, 3.8))
-for ax, less in zip(axes, (0, 1), strict=True):
-    low, high = (1 - less) * grid**2, grid - less * grid**2
-    ax.fill_between(grid, low, high, color="0.9", label="range of S1", linewidth=0)
-    for c in (0.25, 0.75):
-        ax.axvline(c, color="0.4", linestyle=":", linewidth=1)
-    plotting.theory(ax, grid, exact - less * grid**2, color=line, label="limit")
-    values = traced.mean(1) - less * torch.tensor(measured) ** 2
-    plotting.points(ax, measured, values, errors, color=dots, label="$n=64$")
-    ax.set(xlabel=r"$\rho=r/n$", xlim=(0, 1), ylim=(0, (1.1, 0.285)[less]))
-    for x, name in ((0.125, "condensed"), (0.5, "pushed"), (0.875, "squeezed")):
-        ax.text(x, (1.03, 0.266)[less], name, ha="center", fontsize="small")
-axes[1].plot(grid[:100], grid[:100] ** 2, color="0.45", linewidth=0.8)
-axes[1].plot(grid[-100:], (1 - grid[-100:]) ** 2, color="0.45", linewidth=0.8)
-axes[0].set_ylabel(r"$q/n$")
-axes[1].set_ylabel(r"$q/n-\rho^2$")
-plotting.legend(axes[0], loc="lower right")
+SHOWN = [0.03, 0.08, 0.14, 0.2, 0.25, 0.32, 0.4, 0.5, 0.6, 0.68, 0.75, 0.8, 0.87, 0.94]
+tails = [tail((64, 64), at(rho, 64), spectra_curve, generator(700)) for rho in SHOWN]
+drawn = torch.stack(tails)
+traced = drawn.square().mean(-1)
 print("q/n, drawn and limit:")
-for i in (2, 7, 12):
-    print(
-        f"rho = {measured[i]}: {traced[i].mean():.3f}, {coulomb.quartic(measured[i]):.3f}"
-    )
+for rho, q in list(zip(SHOWN, traced, strict=True))[2::5]:
+    print(f"rho = {rho}: {q.mean():.3f}, {coulomb.quartic(rho):.3f}")
+error = 2 * traced.std(1) / math.sqrt(spectra_curve)
+fig = figures.quartic(grid, exact, torch.tensor(SHOWN), traced.mean(1), error)
 
 # %% mystnb={"figure": {"caption": "Condensation. Largest of the other squared singular values, and the smallest, against the relative stable rank; points are means at width 64 with bars from the 5th to the 95th percentile. Below one quarter the second value follows the edge of the free bulk, $4\\rho$, far from the first one at 1; above three quarters the smallest follows $\\beta=4\\rho-3$.", "name": "fig-condensation"}, "image": {"alt": "Second largest and smallest squared singular value against relative stable rank. The second rises along the line four rho until one quarter and stays at one; the smallest is zero until three quarters and then rises to one."}} tags=["hide-input"]
-fig, ax = plotting.figure(size=(6.2, 4.0))
-lower, upper = zip(*(support(rho.item()) for rho in grid), strict=True)
-for values, column, colour, marker, label in (
-    (upper, 0, line, "o", r"second, $\sigma_2^2$"),
-    (lower, -1, dots, "s", r"smallest, $\sigma_n^2$"),
-):
-    plotting.theory(ax, grid, values, color=colour)
-    x = torch.stack([lam[:, column] for lam in drawn])
-    ends = x.quantile(torch.tensor([0.05, 0.95]), dim=1)
-    bars = [(x.mean(1) - ends[0]).clamp(min=0), (ends[1] - x.mean(1)).clamp(min=0)]
-    plotting.points(
-        ax, measured, x.mean(1), torch.stack(bars), color=colour, marker=marker, label=label
-    )
-    print(f"{label}: " + " ".join(f"{value:.2f}" for value in x.mean(1)[[1, 3, 7, 12]]))
-ax.axhline(1, color="0.3", linewidth=0.8, linestyle="--", label=r"first, $\sigma_1^2=1$")
-ax.set(xlabel=r"$\rho=r/n$", ylabel=r"$\lambda$", xlim=(0, 1), ylim=(-0.03, 1.08))
-plotting.legend(ax, loc="center")
+lower, upper = zip(*(measured.support(rho.item()) for rho in grid), strict=True)
+values = {
+    r"second, $\sigma_2^2$": (upper, drawn[..., 0]),
+    r"smallest, $\sigma_n^2$": (lower, drawn[..., -1]),
+}
+for label, (_, x) in values.items():
+    print(f"{label}: " + " ".join(f"{mean:.2f}" for mean in x.mean(1)[[1, 3, 7, 12]]))
+fig = figures.condensation(grid, SHOWN, values)

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from srlib import _validation, haar, spectra
+from srlib._types import BatchFactory
 from srlib.network import Network
 from srlib.spectra import Average, Law, Levels
 from srlib.spectra.law import each, levels
@@ -83,21 +85,22 @@ def sample(
     s = _validation.positive(spectral_norm, "spectral_norm")
     batch, dtype = _validation.batch_shape(batch), _validation.floating_dtype(dtype)
 
-    options = {"batch": batch, "generator": generator, "dtype": _validation.compute_dtype(dtype), "device": device}
+    compute = _validation.compute_dtype(dtype)
+    options: BatchFactory = {"batch": batch, "generator": generator, "dtype": compute, "device": device}
     sigma = s * law((m, n), r, **options)
-    tall = _tall(max(m, n), k, sigma, levels(law, (m, n), r), **options)
+    tall = _tall(max(m, n), k, sigma, levels(law, (m, n), r), options)
     return (tall if m > n else tall.mT).contiguous().to(dtype)
 
 
-def _tall(m: int, n: int, sigma: Tensor, spectrum: Levels | None, **options) -> Tensor:
+def _tall(m: int, n: int, sigma: Tensor, spectrum: Levels | None, options: BatchFactory) -> Tensor:
     """Draw ``U diag(sigma) V^T`` with ``m >= n``, by the cheapest of three ways."""
-    tau, start, end = _middle(spectrum, n)
+    middle, start, end = _middle(spectrum, n)
     others = n - (end - start)
     if others > n / 2:
         U = haar.orthogonal(m, n, **options)
         return haar.rotate(U * sigma.unsqueeze(-2), generator=options["generator"])
     spikes = torch.cat([sigma[..., :start], sigma[..., end:]], -1).unsqueeze(-2)
-    if others and tau == 0:
+    if others and middle == 0:
         return _product(haar.orthogonal(m, others, **options) * spikes, haar.orthogonal(n, others, **options))
     tau = sigma[..., start, None, None]
     Q = haar.orthogonal(m, n, **options)  # M2 (e)
@@ -262,7 +265,7 @@ class Ensemble:
         (4.0,)
         """
         eta = (1 + self.negative_slope**2) / 2
-        return replace(self, spectral_norms=[math.sqrt(n / (eta * r)) for (_, n), r in self.layers])
+        return replace(self, spectral_norms=tuple(math.sqrt(n / (eta * r)) for (_, n), r in self.layers))
 
     def sample(
         self,
@@ -297,7 +300,7 @@ class Ensemble:
         ValueError
             If ``batch`` is negative.
         """
-        options = {"batch": batch, "generator": generator, "dtype": dtype, "device": device}
+        options: BatchFactory = {"batch": batch, "generator": generator, "dtype": dtype, "device": device}
         layers = zip(self.layers, self.spectral_norms, strict=True)
         weights = tuple(sample(*layer, spectral_norm=s, law=self.law, **options) for layer, s in layers)
         readout = self.readout_norm * haar.orthogonal(self.widths[-1], 1, **options).squeeze(-1)
@@ -306,7 +309,7 @@ class Ensemble:
 
 def _per_layer(value: float | Sequence[float], depth: int, name: str) -> tuple[float, ...]:
     if isinstance(value, Real) or getattr(value, "ndim", None) == 0:
-        return (value,) * depth
+        return (cast("float", value),) * depth
     if not isinstance(value, Iterable):
         raise TypeError(f"{name} must be one real number or {depth} of them, one a layer, got {value!r}")
     values = tuple(value)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
+from srlib._types import Device
 
 __all__ = ["orthogonal", "rotate"]
 
@@ -124,7 +125,9 @@ def rotate(A: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     return torch.ormqr(reflectors, tau, matrices * signs, left=False, transpose=True).to(A.dtype)
 
 
-def _reflections(n: int, k: int, batch, generator, dtype, device) -> tuple[Tensor, Tensor, Tensor]:
+def _reflections(
+    n: int, k: int, batch: Sequence[int], generator: torch.Generator | None, dtype: torch.dtype, device: Device
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ``H_1, ..., H_k`` as LAPACK keeps them, and the signs D as a row."""
     # One column after the other in memory, as LAPACK wants it, too. What a reflection doesn't touch isn't drawn.
     entries = torch.randn(*batch, n * k - k * (k - 1) // 2, generator=generator, dtype=dtype, device=device)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from srlib import _validation, spectra
+from srlib._types import BatchFactory
 from srlib.ensemble import sample
 from srlib.network import Network
 from srlib.spectra import Law
@@ -191,7 +192,8 @@ def _draw(
     m, n = tensor.shape[0], tensor[0].numel()
     r = _validation.stable_rank(stable_rank, min(m, n))
     if spectral_norm is None:
-        spectral_norm = nn.init.calculate_gain(nonlinearity, param) * math.sqrt(m / r)  # I2: s^2 r / m = g^2
-    options = {"law": law, "batch": batch, "generator": generator, "device": tensor.device}
+        gain = nn.init.calculate_gain(nonlinearity, param)  # type: ignore[arg-type]  # torch refuses unknown names
+        spectral_norm = gain * math.sqrt(m / r)  # I2: s^2 r / m = g^2
     dtype = _validation.compute_dtype(tensor.dtype)
-    return sample((m, n), r, spectral_norm=spectral_norm, dtype=dtype, **options).reshape(*batch, *tensor.shape)
+    options: BatchFactory = {"batch": batch, "generator": generator, "dtype": dtype, "device": tensor.device}
+    return sample((m, n), r, spectral_norm=spectral_norm, law=law, **options).reshape(*batch, *tensor.shape)

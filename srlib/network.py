@@ -128,14 +128,11 @@ class Network:
         """
         if not isinstance(module, nn.Sequential):
             raise TypeError(f"module must be a torch.nn.Sequential, got {_validation.kind(module)}")
-        layers, slopes = module[::2], [_slope(part, 2 * l + 1) for l, part in enumerate(module[1::2])]
-        for l, layer in enumerate(layers):
-            if not isinstance(layer, nn.Linear):
-                raise TypeError(f"module[{2 * l}] must be a torch.nn.Linear, got {_validation.kind(layer)}")
-            if nn.parameter.is_lazy(layer.weight):
-                raise ValueError(f"module[{2 * l}] has no shape yet: run one forward pass first")
+        parts = list(module)
+        slopes = [_slope(part, 2 * l + 1) for l, part in enumerate(parts[1::2])]
+        layers = [_linear(part, 2 * l) for l, part in enumerate(parts[::2])]
         if len(layers) != len(slopes) + 1:
-            raise ValueError(f"module must start and end with a torch.nn.Linear, got {len(module)} modules in a row")
+            raise ValueError(f"module must start and end with a torch.nn.Linear, got {len(parts)} modules in a row")
         if len(set(slopes)) > 1:
             raise ValueError(f"module must have one activation, got the negative slopes {slopes}")
         *weights, readout = (layer.weight.unsqueeze(0) for layer in layers)
@@ -210,7 +207,7 @@ class Network:
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
-        """All tensors: weights, readout, then biases if there are any."""
+        """All tensors, weights first, then the readout, then biases if there are any."""
         return (*self.weights, self.readout, *(self.biases or ()))
 
     def with_parameters(self, parameters: Iterable[Tensor]) -> Network:
@@ -286,6 +283,14 @@ class Network:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Network:
         return self.with_parameters(map(function, self.parameters))
+
+
+def _linear(layer: nn.Module, position: int) -> nn.Linear:
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"module[{position}] must be a torch.nn.Linear, got {_validation.kind(layer)}")
+    if nn.parameter.is_lazy(layer.weight):
+        raise ValueError(f"module[{position}] has no shape yet: run one forward pass first")
+    return layer
 
 
 def _slope(activation: nn.Module, position: int) -> float:

@@ -104,8 +104,10 @@ def quartic_range(stable_rank: float, k: int) -> tuple[float, float]:
 
     Raises
     ------
+    TypeError
+        If ``k`` is not an integer, or ``stable_rank`` not a real number.
     ValueError
-        If ``stable_rank`` lies outside :math:`[1, k]`.
+        If ``stable_rank`` lies outside :math:`[1, k]`, or ``k`` is less than 1.
 
     Examples
     --------

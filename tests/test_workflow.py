@@ -118,6 +118,7 @@ IMPORTING = """
 # %%
 if not seed:  # what a notebook can import counts, whether or not this run does
     import srlib.moments.feature
+    from figures import second
     from srlib import plotting
 """
 PACKAGE = {
@@ -138,6 +139,10 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
     shutil.rmtree(tmp_path / "srlib")
     files = {f"srlib/{name}": text for name, text in PACKAGE.items()}
     files |= {"notebooks/data/second/part/runs.csv": "1\n", "requirements.lock": "torch==2.13.0\n"}
+    files |= {
+        "notebooks/figures/second.py": "from measurements import one\n",
+        "notebooks/measurements/one.py": "A = 1\n",
+    }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -161,6 +166,9 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
         assert stale(f"srlib/{name}", f'"""Words."""\n# more words\n{PACKAGE[name]}') == set(), name
     for name in ("training.py", "new.py", "moments/new.py"):
         assert stale(f"srlib/{name}", "NEW = 1\n") == set(), "nothing imports it"
+    for name in ("figures/second.py", "measurements/one.py"):
+        assert stale(f"notebooks/{name}", files[f"notebooks/{name}"] + "NEW = 1\n") == {"02_second"}, name
+    assert stale("notebooks/figures/other.py", "NEW = 1\n") == set()
     assert stale("notebooks/data/second/part/runs.csv", "2\n") == {"02_second"}
     assert stale("notebooks/data/second/part/more.csv", "1\n") == {"02_second"}
     assert stale("requirements.lock", "torch==2.14.0\n") == {"01_first", "02_second"}
@@ -172,6 +180,32 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
     assert digests() == fresh
     checkout.write("01_first", header=HEADER.replace("name: python3", "name: julia"))
     assert digests()["01_first"] != fresh["01_first"]
+
+
+def test_what_a_package_hands_on_is_followed_to_where_it_is_defined(tmp_path, monkeypatch):
+    """`from srlib import ntk` does not depend on all that srlib/__init__.py imports; `import srlib` does."""
+    files = {
+        "srlib/__init__.py": "from srlib import ntk, rank\nfrom srlib.rank import stable_rank\nVERSION = 1\n",
+        "srlib/ntk/__init__.py": "from srlib.ntk.drawn import empirical\nfrom srlib.ntk.limit import infinite\n",
+        "srlib/ntk/drawn.py": "def empirical(): ...\n",
+        "srlib/ntk/limit.py": "import torch\n",
+        "srlib/rank.py": "def stable_rank(): ...\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(project, "ROOT", tmp_path)
+
+    def imported(text):
+        (tmp_path / "source.py").write_text(text)
+        return {file.removeprefix("srlib/") for file in project.imported("source.py")}
+
+    assert imported("from srlib import stable_rank\n") == {"rank.py"}
+    assert imported("from srlib.ntk import empirical as kernel\n") == {"ntk/drawn.py"}
+    assert imported("from srlib import ntk\n") == {"ntk/__init__.py", "ntk/drawn.py", "ntk/limit.py"}
+    assert imported("from srlib import VERSION\n") == {name.removeprefix("srlib/") for name in files}
+    assert imported("import srlib\n") == imported("from srlib import VERSION\n")
+    assert imported("def f():\n    from srlib import rank\n") == {"rank.py"}
 
 
 def test_reruns_are_byte_identical(checkout):

@@ -160,14 +160,42 @@ def notebook_digest(name: str) -> str:
 
 
 def imported(source: str) -> list[str]:
-    """Return the files of ``srlib`` that a Python file imports, directly or through others."""
-    found, queue = set(), [source]
+    """Return the files of this checkout that a Python file imports, directly or through others.
+
+    What a package hands on, as ``from srlib import ntk`` asks for, is followed to where it is defined: a notebook does
+    not depend on all that ``srlib/__init__.py`` imports.
+    """
+    found, seen, queue = set(), set(), [name for _, name in _facts(source)[1]]
     while queue:
-        files = _facts(queue.pop())[1] - found
-        new = {file for file in files if os.path.isfile(ROOT / file)}
-        found |= new
-        queue += new
+        name = queue.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        file, rest = _module(name)
+        if file is None:
+            continue
+        names = _facts(file)[1]
+        handed_on = dict(names)
+        if rest and rest[0] in handed_on:
+            queue.append(".".join([handed_on[rest[0]], *rest[1:]]))
+        elif file not in found:
+            found.add(file)
+            queue += [name for _, name in names]
     return sorted(found)
+
+
+def _module(name: str) -> tuple[str | None, list[str]]:
+    """Return the file of the longest part of a dotted name that is a module, if any, and what is left of the name.
+
+    Kernels run in ``notebooks/``, so its packages are modules as well.
+    """
+    parts = name.split(".")
+    for k in range(len(parts), 0, -1):
+        path = "/".join(parts[:k])
+        for file in (f"{root}{path}{end}" for root in ("", "notebooks/") for end in (".py", "/__init__.py")):
+            if os.path.isfile(ROOT / file):
+                return file, parts[k:]
+    return None, []
 
 
 def code_digest(*files: str) -> str:
@@ -178,7 +206,7 @@ def code_digest(*files: str) -> str:
     return total.hexdigest()
 
 
-def _facts(file: str) -> tuple[str, set[str]]:
+def _facts(file: str) -> tuple[str, list[tuple[str, str]]]:
     try:
         return _analyse(file, (ROOT / file).read_text(encoding="utf-8"))
     except SyntaxError as error:
@@ -186,18 +214,18 @@ def _facts(file: str) -> tuple[str, set[str]]:
 
 
 @cache
-def _analyse(file: str, text: str) -> tuple[str, set[str]]:
-    """Return the syntax tree of a Python file without its docstrings, and every file of ``srlib`` it may import."""
+def _analyse(file: str, text: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the syntax tree of a Python file without its docstrings, and what each imported name stands for."""
     tree, names = ast.parse(text), []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            for alias in node.names:  # `import a.b` gives all of a, too
+                parts = alias.name.split(".")
+                names += [(alias.asname or alias.name, ".".join(parts[:k])) for k in range(1, len(parts) + 1)]
         elif isinstance(node, ast.ImportFrom):
             package = Path(file).parts[: -node.level] if node.level else ()
             base = ".".join([*package, *filter(None, [node.module])])
-            names += [f"{base}.{alias.name}" for alias in node.names]
+            names += [(alias.asname or alias.name, f"{base}.{alias.name}") for alias in node.names]
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             del node.body[0]
-    parts = [name.split(".") for name in names if name.split(".")[0] == "srlib"]
-    modules = {"/".join(name[:k]) for name in parts for k in range(1, len(name) + 1)}
-    return ast.dump(tree), {file for module in modules for file in (f"{module}.py", f"{module}/__init__.py")}
+    return ast.dump(tree), names

@@ -16,14 +16,10 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from project import ROOT, ProjectError, run
+from project import ProjectError, imported, run
 
 # The code that decides a result: a change in it makes every cell stale.
-SOURCES = [
-    "workflow/sweep.py",
-    *(f"srlib/{name}.py" for name in ("_validation", "data", "ensemble", "haar", "init", "training")),
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "srlib/spectra").glob("*.py")),
-]
+SOURCES = ["workflow/sweep.py", *imported("workflow/sweep.py")]
 
 THRESHOLDS = (1.0, 0.5, 0.25)  # losses whose first crossing is recorded
 BLOCK = 10  # steps over which the loss is averaged for a crossing or a point of a curve
@@ -143,7 +139,7 @@ def initialize(cell: Cell, ratio: float | None, seed: int):
     import torch
     from torch import nn
 
-    from srlib import init, spectra
+    from srlib import Network, init, spectra
 
     torch.manual_seed(seed)
     widths = [784, *[cell.width] * cell.depth]
@@ -163,13 +159,15 @@ def initialize(cell: Cell, ratio: float | None, seed: int):
         elif cell.method != "pytorch":
             norm = {"matched": None, "fixed": FIXED_NORM}[cell.scale]
             init.module_(layer, ratio, law=getattr(spectra, cell.method), spectral_norm=norm)
-    return [*hidden, readout]
+    layers = [part for layer in hidden for part in (layer, nn.ReLU())]
+    return Network.from_module(nn.Sequential(*layers, readout)).detach()
 
 
 def train(cell: Cell, size: Profile) -> dict:
     """Tune the learning rate on seeds of its own, then train the seeds that count at the best one."""
     import torch
 
+    from srlib import Network, feedforward
     from srlib.experiments import data, training
 
     torch.set_flush_denormal(True)  # vanishing networks would otherwise be slow
@@ -181,15 +179,8 @@ def train(cell: Cell, size: Profile) -> dict:
         """Train every ratio and seed at every rate in one batched pass; return one record a network."""
         models = {(ratio, seed): initialize(cell, ratio, seed) for ratio in cell.ratios for seed in seeds}
         runs = [(ratio, rate, seed) for ratio in cell.ratios for rate in rates for seed in seeds]
-        stack = [
-            tuple(
-                torch.stack([getattr(models[ratio, seed][l], part).data for ratio, _, seed in runs]).to(device)
-                for l in range(cell.depth + 1)
-            )
-            for part in ("weight", "bias")
-        ]
         trained = training.fit(
-            training.Perceptrons(*stack),
+            Network.cat(models[ratio, seed] for ratio, _, seed in runs).to(device),
             images[:TRAINING],
             labels[:TRAINING],
             rates=[rate for _, rate, _ in runs],
@@ -199,7 +190,7 @@ def train(cell: Cell, size: Profile) -> dict:
             optimizer=getattr(training, cell.optimizer),
         )
         with torch.no_grad():
-            right = (training.outputs(trained.networks, images).argmax(-1) == labels).double()
+            right = (feedforward.forward(trained.network, images).output.argmax(-1) == labels).double()
         curves = trained.losses.unflatten(1, (-1, BLOCK)).mean(-1).tolist()
         return [
             {

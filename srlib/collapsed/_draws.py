@@ -1,10 +1,12 @@
 """What both simulations draw: random numbers for a block of networks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from srlib._types import Device, Factory
 from srlib.spectra import Law
 
 #: Numbers in the largest array of a block of networks (32 MB in float64). Blocks draw one after the other, so this is
@@ -25,9 +27,9 @@ class Draws:
     samples: int
     generator: torch.Generator | None
     dtype: torch.dtype
-    device: torch.device | str | None
+    device: Device
 
-    def constant(self, values) -> Tensor:
+    def constant(self, values: Sequence[float] | Tensor) -> Tensor:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device).expand(self.samples, -1)
 
     def normal(self, size: int) -> Tensor:
@@ -41,7 +43,7 @@ class Draws:
         return torch.binomial(self.constant([count]).contiguous(), fair, generator=self.generator)
 
     def spectrum(self, law: Law, shape: tuple[int, int], r: float) -> Tensor:
-        options = {"generator": self.generator, "dtype": self.dtype, "device": self.device}
+        options: Factory = {"generator": self.generator, "dtype": self.dtype, "device": self.device}
         return law(shape, r, batch=self.samples, **options)
 
 
@@ -54,7 +56,7 @@ def chi2(degrees: Tensor, generator: torch.Generator | None) -> Tensor:
     Only what was rejected is drawn again. Another processor decides otherwise, and then draws other numbers from there
     on, only where both sides agree to rounding: once in about :math:`10^{15}` decisions in float64.
     """
-    options = {"generator": generator, "dtype": degrees.dtype, "device": degrees.device}
+    options: Factory = {"generator": generator, "dtype": degrees.dtype, "device": degrees.device}
     every = degrees.flatten()
     result, left = torch.zeros_like(every), every.nonzero().squeeze(1)
     nu, z = every[left], torch.randn(len(left), **options)

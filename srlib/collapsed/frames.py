@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation, arccos, haar
+from srlib._types import BatchFactory
 from srlib.collapsed._draws import Draws, blocks
 from srlib.ensemble import Ensemble
 from srlib.spectra import Levels
@@ -143,7 +144,12 @@ def _chain(ensemble: Ensemble, spectra: list[Levels | None], x: Tensor, draw: Dr
     A network without biases is positively homogeneous, so every input is rescaled by itself.
     """
     N = len(x)
-    options = {"batch": draw.samples, "generator": draw.generator, "dtype": draw.dtype, "device": draw.device}
+    options: BatchFactory = {
+        "batch": draw.samples,
+        "generator": draw.generator,
+        "dtype": draw.dtype,
+        "device": draw.device,
+    }
     largest = _or_one(x.abs().amax(-1, keepdim=True))  # its square may overflow
     norm, R = _polar((x / largest).mT.expand(draw.samples, -1, -1))
     log_norm = norm.log() + largest.squeeze(-1).log()

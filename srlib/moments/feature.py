@@ -83,11 +83,11 @@ def feature_norm(ensemble: Ensemble) -> FeatureNorm:
 
 
 def fluctuation_exponent(ensemble: Ensemble) -> float:
-    r"""Fluctuation exponent: the leading order of :math:`\log\bigl(\mathbb{E} X_L^2 / (\mathbb{E} X_L)^2\bigr)` in
-    inverse width (F3).
+    r"""Fluctuation exponent, to leading order in inverse width (F3).
 
     .. math::
 
+        \log\frac{\mathbb{E} X_L^2}{(\mathbb{E} X_L)^2} \approx
         \epsilon = \sum_l \frac{2}{n_{l-1}}\Bigl(\frac{n_{l-1}}{p_l} - 1\Bigr)
                    + \frac{3}{n_l}\Bigl(\frac{\eta_4}{\eta^2} - 1\Bigr) ,
 

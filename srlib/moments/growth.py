@@ -103,7 +103,8 @@ def _linear(law: Law, shape: tuple[int, int], r: float) -> Average[tuple[float, 
 
     spectrum = levels(law, shape, r)
     if spectrum is not None:
-        return Average(_on_the_sphere(*moments(*spectrum).tolist(), shape[1]), (0.0, 0.0))
+        mean, variance = moments(*spectrum).tolist()
+        return Average(_on_the_sphere(mean, variance, shape[1]), (0.0, 0.0))
     found = drawn(
         law,
         shape,
@@ -114,7 +115,8 @@ def _linear(law: Law, shape: tuple[int, int], r: float) -> Average[tuple[float, 
     mean, within = found.unbind(1)
     between = (mean - average(mean).value).square()
     values, errors = average(torch.stack([mean, within + between], 1))
-    return Average(_on_the_sphere(*values.tolist(), shape[1]), tuple(errors.tolist()))
+    mean, variance = values.tolist()
+    return Average(_on_the_sphere(mean, variance, shape[1]), tuple(errors.tolist()))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,6 +1,5 @@
 """The neural tangent kernel of drawn networks (N1)."""
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -64,11 +63,10 @@ def empirical(network: Network, x1: Tensor, x2: Tensor | None = None, *, chunk_s
     """
     size = None if chunk_size is None else _validation.width(chunk_size, "chunk_size")
     network, runs = _runs(network, x1, x2)
-    N, kernel = runs[0].output.shape[1], None
-    for factors in _factors(network, runs):
-        if kernel is None:  # the readout's term
-            kernel = math.prod(_grams(network, *factors))
-            continue
+    N, terms = runs[0].output.shape[1], _factors(network, runs)
+    h, d = _grams(network, *next(terms))  # the readout's
+    kernel = h * d
+    for factors in terms:
         for start in range(0, N, size or max(1, N)):
             row = slice(start, start + (size or N))
             kernel[:, row].addcmul_(*_grams(network, *factors, row))
@@ -111,7 +109,8 @@ def layers(network: Network, x1: Tensor, x2: Tensor | None = None) -> Tensor:
     torch.Size([5, 3, 3, 3])
     """
     network, runs = _runs(network, x1, x2)
-    terms = [math.prod(_grams(network, *factors)) for factors in _factors(network, runs)]
+    grams = (_grams(network, *factors) for factors in _factors(network, runs))
+    terms = [h * d for h, d in grams]
     return torch.stack([_arranged(network, term) for term in terms[::-1]], 1).to(x1.dtype)
 
 
@@ -145,7 +144,9 @@ def _back(delta: Tensor, W: Tensor) -> Tensor:
     return (W.mT @ delta.flatten(1, 2).mT).mT.unflatten(1, delta.shape[1:3])
 
 
-def _grams(network: Network, features: list[Tensor], deltas: list[Tensor], row=slice(None)) -> tuple[Tensor, Tensor]:
+def _grams(
+    network: Network, features: list[Tensor], deltas: list[Tensor], row: slice = slice(None)
+) -> tuple[Tensor, Tensor]:
     """Inner products of features and of sensitivities, as (batch, N1, 1, N2, 1) and (batch, N1, C, N2, C)."""
     h = features[0][:, row] @ features[-1].mT
     if network.biases is not None:

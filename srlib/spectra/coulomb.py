@@ -7,7 +7,7 @@ from torch import Tensor
 
 from srlib import _validation
 from srlib.spectra.deterministic import two_level
-from srlib.spectra.law import deterministic, stateless
+from srlib.spectra.law import Spectrum, deterministic, stateless
 
 __all__ = ["coulomb_gas", "density", "quartic"]
 
@@ -17,7 +17,7 @@ CELLS = 8192
 
 @stateless
 @deterministic
-def coulomb_gas(shape, stable_rank):
+def coulomb_gas(shape: tuple[int, int], stable_rank: float) -> Spectrum:
     r"""Deterministic: the quantiles of the limiting density of :func:`srlib.spectra.coulomb.density`.
 
     .. math:: \int_0^{\sigma_i^2} g(\lambda)\,d\lambda = 1 - \frac{i - 3/2}{k - 1}, \quad i = 2, \dots, k, \qquad

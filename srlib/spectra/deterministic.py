@@ -5,14 +5,14 @@ import math
 
 import torch
 
-from srlib.spectra.law import deterministic, stateless
+from srlib.spectra.law import Spectrum, deterministic, stateless
 
 __all__ = ["power_law", "projector", "two_level"]
 
 
 @stateless
 @deterministic
-def two_level(shape, stable_rank):
+def two_level(shape: tuple[int, int], stable_rank: float) -> Spectrum:
     r"""One singular value at 1, all others equal: the smallest quartic trace at its stable rank (S1).
 
     .. math:: \sigma = \Bigl(1, \sqrt{\tfrac{r-1}{k-1}}, \dots, \sqrt{\tfrac{r-1}{k-1}}\Bigr) .
@@ -30,7 +30,7 @@ def two_level(shape, stable_rank):
 
 @stateless
 @deterministic
-def projector(shape, stable_rank):
+def projector(shape: tuple[int, int], stable_rank: float) -> Spectrum:
     r"""A projection of rank :math:`r`, with a remainder if :math:`r` is not whole: the largest quartic trace (S1).
 
     .. math::
@@ -50,7 +50,7 @@ def projector(shape, stable_rank):
 
 @stateless
 @deterministic
-def power_law(shape, stable_rank):
+def power_law(shape: tuple[int, int], stable_rank: float) -> Spectrum:
     r"""Singular values that decay as a power of their index.
 
     .. math:: \sigma_i = i^{-\alpha}, \qquad \sum_{i=1}^k i^{-2\alpha} = r ,

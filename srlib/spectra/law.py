@@ -3,12 +3,13 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from srlib import _validation
+from srlib._types import Device, Factory, Sizes
 
 __all__ = ["Average", "Law", "Levels", "deterministic", "mean_quartic_trace"]
 
@@ -59,10 +60,10 @@ class Law(Protocol):
         shape: Sequence[int],
         stable_rank: float,
         *,
-        batch: int | Sequence[int] = (),
+        batch: Sizes = (),
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+        device: Device = None,
     ) -> Tensor: ...
 
 
@@ -81,7 +82,15 @@ class Levels(NamedTuple):
     multiplicities: Tensor
 
 
+class _Deterministic(Law, Protocol):
+    def levels(self, shape: Sequence[int], stable_rank: float) -> Levels: ...
+
+
 T = TypeVar("T")
+L = TypeVar("L", bound=Law)
+
+#: What a spectrum is given as: singular values in descending order, and how often each occurs.
+Spectrum = tuple[Sequence[float] | Tensor, Sequence[int] | Tensor]
 
 
 class Average(NamedTuple, Generic[T]):
@@ -103,24 +112,24 @@ class Average(NamedTuple, Generic[T]):
 _STATELESS: list[Law] = []
 
 
-def stateless(law: Law) -> Law:
+def stateless(law: L) -> L:
     """Mark a law of this package as a function of its arguments alone."""
     _STATELESS.append(law)
     return law
 
 
-def kept(compute: Callable) -> Callable:
+def kept(compute: Callable[..., T]) -> Callable[..., T]:
     """Keep the results of ``compute(law, ...)`` for stateless laws."""
-    known = functools.lru_cache(maxsize=4096)(compute)
+    known: Callable[..., T] = functools.lru_cache(maxsize=4096)(compute)
 
     @functools.wraps(compute)
-    def call(law: Law, *arguments):
+    def call(law: Law, *arguments: object) -> T:
         return (known if any(law is own for own in _STATELESS) else compute)(law, *arguments)
 
     return call
 
 
-def deterministic(spectrum: Callable[[tuple[int, int], float], tuple[Sequence[float], Sequence[int]]]) -> Law:
+def deterministic(spectrum: Callable[[tuple[int, int], float], Spectrum]) -> _Deterministic:
     """Make a law that does not draw from its spectrum.
 
     Parameters
@@ -145,23 +154,31 @@ def deterministic(spectrum: Callable[[tuple[int, int], float], tuple[Sequence[fl
     Levels(values=tensor([1.0000, 0.5000, 0.0000], dtype=torch.float64), multiplicities=tensor([2, 2, 2]))
     """
 
-    def law(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None) -> Tensor:
+    def levels(shape: Sequence[int], stable_rank: float) -> Levels:
+        sides = _validation.layer_shape(shape)
+        given = spectrum(sides, _validation.stable_rank(stable_rank, min(sides)))
+        values = torch.as_tensor(given[0], dtype=torch.float64, device="cpu")
+        counts = torch.as_tensor(given[1], device="cpu")
+        values, level = values[counts > 0].unique_consecutive(return_inverse=True)
+        return Levels(values, torch.zeros_like(values, dtype=torch.int64).index_add_(0, level, counts[counts > 0]))
+
+    def law(
+        shape: Sequence[int],
+        stable_rank: float,
+        *,
+        batch: Sizes = (),
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: Device = None,
+    ) -> Tensor:
         sigma = torch.repeat_interleave(*levels(shape, stable_rank))
         batch, dtype = _validation.batch_shape(batch), _validation.floating_dtype(dtype)
         return torch.empty(*batch, len(sigma), dtype=dtype, device=device).copy_(sigma)
 
-    def levels(shape: Sequence[int], stable_rank: float) -> Levels:
-        shape = _validation.layer_shape(shape)
-        values, counts = spectrum(shape, _validation.stable_rank(stable_rank, min(shape)))
-        values = torch.as_tensor(values, dtype=torch.float64, device="cpu")
-        counts = torch.as_tensor(counts, device="cpu")
-        values, level = values[counts > 0].unique_consecutive(return_inverse=True)
-        return Levels(values, torch.zeros_like(values, dtype=torch.int64).index_add_(0, level, counts[counts > 0]))
-
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-        setattr(law, name, getattr(spectrum, name))
-    law.levels = levels
-    return law
+    own = {name: getattr(spectrum, name) for name in ("__module__", "__name__", "__qualname__", "__doc__")}
+    for name, value in (own | {"levels": levels}).items():
+        setattr(law, name, value)
+    return cast("_Deterministic", law)
 
 
 def levels(law: Law, shape: tuple[int, int], stable_rank: float) -> Levels | None:
@@ -185,7 +202,7 @@ def drawn(
 ) -> Tensor:
     """Return a statistic of a law's own draws, from a generator with a fixed seed, of as many as are enough."""
     generator = torch.Generator().manual_seed(0)
-    options = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
+    options: Factory = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
 
     def draw(count: int) -> Tensor:
         return statistic(law(shape, stable_rank, batch=count, **options))

@@ -49,7 +49,7 @@ def truncate(network: Network, kept: int | Sequence[int] | Tensor) -> Network:
     network = checked(network)
     matrices = network.matrices
     if isinstance(kept, Integral) and not isinstance(kept, bool):
-        kept = [kept] * len(matrices)
+        kept = [int(kept)] * len(matrices)
     counts = kept if isinstance(kept, Tensor) else torch.as_tensor(kept)
     if counts.dtype.is_floating_point or counts.dtype == torch.bool:
         raise TypeError(f"kept must hold integers, got {kept!r}")

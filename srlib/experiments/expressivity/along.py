@@ -89,7 +89,7 @@ def kinks(network: Network, curve: Curve) -> Kinks:
     network = checked(network, curve)
     parts = []
     for first, chunk in chunks(network, curve):
-        _, *layers = (layer for _, layer in follow(chunk, curve))
+        layers = [layer for _, layer in follow(chunk, curve) if layer is not None]
         parts.append([(k.network + first, k.parameter, k.neuron, k.silent) for k in layers])
     found = tuple(LayerKinks(*map(torch.cat, zip(*layer, strict=True))) for layer in zip(*parts, strict=True))
     return Kinks(found, _count_pieces(found, network.batch, curve))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -196,7 +197,7 @@ def evaluate(coefficients: Tensor, t: Tensor, circular: bool) -> Tensor:
     """Values at one parameter for each row: (P, 2 or 3, n) to (P, n), the constant last."""
     one = torch.ones_like(t)
     basis = [t.cos(), t.sin(), one] if circular else [t, one]
-    return sum(b.unsqueeze(-1) * c for b, c in zip(basis, coefficients.unbind(1), strict=False))
+    return reduce(torch.add, (b.unsqueeze(-1) * c for b, c in zip(basis, coefficients.unbind(1), strict=False)))
 
 
 def vanishes(coefficients: Tensor, t: Tensor, circular: bool) -> Tensor:

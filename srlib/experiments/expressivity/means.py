@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,6 +37,8 @@ def mean_kinks(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> Ten
 
     Raises
     ------
+    TypeError
+        If the length is not a real number.
     ValueError
         If the length is not positive, or a layer has stable rank 1.
 
@@ -91,9 +94,8 @@ def mean_gain(ensemble: Ensemble) -> Tensor:
         if spectrum is None:
             raise ValueError(f"law must be deterministic, with levels as spectra.two_level has, got {ensemble.law}")
         values, counts = spectrum
-        linear = _mean_root(lambda t, v=values**2, k=counts: -torch.log1p(2 * t * v) @ k.to(v) / 2)
-        # A mean of -1 may come out a bit below it, where log1p is not a number.
-        gated = _mean_root(lambda t, m=m: m * _inverse_root(2 * t * gates).mean(-1).clamp(min=-1).log1p())
+        linear = _mean_root(partial(_stretched, values**2, counts.to(values)))
+        gated = _mean_root(partial(_gated, gates, m))
         steps.append(math.log(s) + linear.log() + gated.log() - _log_mean_norm(n) - _log_mean_norm(m))  # X2 (b)
     return torch.stack(steps).cumsum(0).exp()
 
@@ -102,6 +104,15 @@ def _mean_root(log_transform: Callable[[Tensor], Tensor]) -> Tensor:
     """E sqrt(Y) from the logarithm of E exp(-tY): the trapezoidal rule in log s is exact to rounding here."""
     u = torch.arange(-60.0, 60.0, 0.05, dtype=torch.float64, device="cpu").unsqueeze(-1)
     return (-torch.expm1(log_transform((2 * u).exp())) * (-u.squeeze(-1)).exp()).sum() * 0.05 / math.sqrt(math.pi)
+
+
+def _stretched(squares: Tensor, counts: Tensor, t: Tensor) -> Tensor:
+    return -torch.log1p(2 * t * squares) @ counts / 2
+
+
+def _gated(gates: Tensor, m: int, t: Tensor) -> Tensor:
+    # A mean of -1 may come out a bit below it, where log1p is not a number.
+    return m * _inverse_root(2 * t * gates).mean(-1).clamp(min=-1).log1p()
 
 
 def _inverse_root(x: Tensor) -> Tensor:

@@ -157,9 +157,9 @@ def _zeros(pieces: Pieces, pre: Tensor, circular: bool) -> tuple[Tensor, Tensor]
         left, right = left[piece, neuron], right[piece, neuron]
         return piece, start + (stop - start) * (left / (left - right))
 
-    a, b, *constant = pre[piece, :, neuron].unbind(-1)  # a cos t + b sin t + c = |(a, b)| cos(t - phase) + c
+    a, b, *offset = pre[piece, :, neuron].unbind(-1)  # a cos t + b sin t + c = |(a, b)| cos(t - phase) + c
     phase = torch.atan2(b, a)
-    half = torch.acos((-constant[0] / torch.hypot(a, b)).clamp(-1, 1)) if constant else math.pi / 2
+    half = torch.acos((-offset[0] / torch.hypot(a, b)).clamp(-1, 1)) if offset else math.pi / 2
     roots = torch.cat([start + torch.remainder(phase + side * half - start, 2 * math.pi) for side in (-1, 1)])
     inside = roots < stop.repeat(2)
     return piece.repeat(2)[inside], roots[inside]

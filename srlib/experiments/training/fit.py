@@ -46,7 +46,7 @@ def fit(
     rates: float | Sequence[float] | Tensor,
     steps: int,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
-    optimizer: Callable[[Tensor, dict, int], Tensor] = sgd,
+    optimizer: Callable[[Tensor, dict[str, Tensor], int], Tensor] = sgd,
     batch_size: int | None = None,
     seeds: Sequence[int] | None = None,
     scale: float | Tensor | None = None,
@@ -125,10 +125,10 @@ def fit(
     x = _validation.inputs(x, network.widths[0], network.dtype)
     if not len(x):
         raise ValueError("x must hold at least one input, got none")
-    steps = _validation.number(steps, "steps")
-    if steps < 0 or steps != int(steps):
-        raise ValueError(f"steps must be an integer of at least 0, got {steps}")
-    steps = int(steps)
+    number = _validation.number(steps, "steps")
+    if number < 0 or number != int(number):
+        raise ValueError(f"steps must be an integer of at least 0, got {number}")
+    steps = int(number)
     if batch_size is not None and not 1 <= _validation.width(batch_size, "batch_size") <= len(x):
         raise ValueError(f"batch_size must lie in [1, {len(x)}], got {batch_size}")
     seeds = list(range(count)) if seeds is None else [int(seed) for seed in seeds]
@@ -140,7 +140,7 @@ def fit(
 
     start = network.detach()
     network = start.with_parameters(p.clone() for p in start.parameters)
-    states: list[dict] = [{} for _ in network.parameters]
+    states: list[dict[str, Tensor]] = [{} for _ in network.parameters]
     losses = rates.new_full((count, steps), math.inf)
     order = None if batch_size is None else batches(seeds, len(x), batch_size)
     batch, goal, own = x.expand(count, -1, -1), targets, torch.arange(count, device=x.device).unsqueeze(1)
@@ -154,7 +154,7 @@ def fit(
             f0 = None if scale is None else activations(start, batch).output
         leaves = network.with_parameters(p.detach().requires_grad_() for p in network.parameters)
         f = activations(leaves, batch).output
-        each_loss = loss(f if scale is None else _like(scale, f) * (f - f0), goal)
+        each_loss = loss(f if scale is None or f0 is None else _like(scale, f) * (f - f0), goal)
         losses[:, step] = each_loss.detach()
         gradients = torch.autograd.grad(each_loss.sum(), leaves.parameters)
         with torch.no_grad():

@@ -6,7 +6,7 @@ from torch import Tensor
 __all__ = ["adam", "sgd"]
 
 
-def sgd(gradient: Tensor, state: dict, step: int) -> Tensor:
+def sgd(gradient: Tensor, state: dict[str, Tensor], step: int) -> Tensor:
     r"""Direction of plain gradient descent: the gradient.
 
     Parameters
@@ -31,7 +31,7 @@ def sgd(gradient: Tensor, state: dict, step: int) -> Tensor:
     return gradient
 
 
-def adam(gradient: Tensor, state: dict, step: int) -> Tensor:
+def adam(gradient: Tensor, state: dict[str, Tensor], step: int) -> Tensor:
     r"""Direction of Adam with its usual constants, :math:`\hat m / (\sqrt{\hat v} + 10^{-8})`.
 
     .. math:: m \leftarrow 0.9\, m + 0.1\, g, \quad v \leftarrow 0.999\, v + 0.001\, g^2, \quad
