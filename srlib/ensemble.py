@@ -213,7 +213,7 @@ class Ensemble:
         """Shapes ``(n_l, n_{l-1})`` of the layers."""
         return tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
 
-    @property
+    @cached_property
     def layers(self) -> tuple[tuple[tuple[int, int], float], ...]:
         """Shape and stable rank of each layer."""
         return tuple(zip(self.shapes, self.stable_ranks, strict=True))

@@ -224,7 +224,7 @@ X = generic(2, 12)
         (TypeError, "samples must be an integer, got 2.5", lambda g: features(MIXED, X, 2.5, generator=g)),
         (ValueError, "samples must be at least 1, got 0", lambda g: features(MIXED, X, 0, generator=g)),
         (TypeError, "torch.int64", lambda g: features(MIXED, X, 5, generator=g, dtype=torch.int64)),
-        (TypeError, "x must be a tensor of dtype torch.float64, got list", lambda g: features(MIXED, [[1.0]], 5)),
+        (TypeError, "dtype torch.float64, got list", lambda g: features(MIXED, [[1.0]], 5)),
         (TypeError, "got torch.float32", lambda g: features(MIXED, X.float(), 5, generator=g)),
         (ValueError, "(N, n_0) = (N, 12), got (2, 3)", lambda g: features(MIXED, X[:, :3], 5, generator=g)),
         (ValueError, "(N, n_0) = (N, 12), got (12,)", lambda g: features(MIXED, X[0], 5, generator=g)),

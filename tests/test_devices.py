@@ -57,6 +57,8 @@ def test_exact_simulations(law, device):
 def test_another_default_device(law, monkeypatch):
     """The model computes on the CPU where it is told to, or where only its own constants are."""
     monkeypatch.setattr(moments.growth, "_PRECISION", 0.03)
+    monkeypatch.setattr(spectra.law, "PRECISION", 0.03)
+    monkeypatch.setattr(spectra.conditioned, "SWEEPS", 4)
     law = law if hasattr(law, "levels") else functools.partial(law)  # of which nothing is kept
     model, x = Ensemble((6, 9, 7), 3, law=law), torch.eye(6, dtype=torch.float64)[:2]
     module = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.ReLU(), torch.nn.Linear(9, 2))

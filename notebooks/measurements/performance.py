@@ -29,7 +29,9 @@ def variables(ensemble, samples):
         def call(*arguments):
             nonlocal total
             result = method(*arguments)
-            total += result.numel()
+            total += sum(
+                t.numel() for t in (result if isinstance(result, tuple) else [result])
+            )
             return result
 
         return call

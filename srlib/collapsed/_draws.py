@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -34,10 +33,10 @@ class Draws:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device).expand(self.samples, -1)
 
     def normal(self, size: int) -> Tensor:
-        return _normal(self.samples, size, generator=self.generator, dtype=self.dtype, device=self.device)
+        return torch.randn(self.samples, size, generator=self.generator, dtype=self.dtype, device=self.device)
 
-    def chi2(self, degrees: Tensor) -> Tensor:
-        return chi2(degrees, self.generator)
+    def chi2(self, *degrees: Tensor) -> tuple[Tensor, ...]:
+        return chi2(torch.cat(degrees, -1), self.generator).split([part.shape[-1] for part in degrees], -1)
 
     def coins(self, count: int) -> Tensor:
         fair = torch.full_like(self.constant([count]), 0.5)
@@ -59,21 +58,16 @@ def chi2(degrees: Tensor, generator: torch.Generator | None) -> Tensor:
     """
     options: Factory = {"generator": generator, "dtype": degrees.dtype, "device": degrees.device}
     every = degrees.flatten()
-    z = _normal(len(every), **options)
-    result = every.clamp(max=1) * z.square()
-    left = (every > 1).nonzero().squeeze(1)
-    d, z = every[left] / 2 - 1 / 3, z[left]
+    result, left = torch.zeros_like(every), every.nonzero().squeeze(1)
+    nu, z = every[left], torch.randn(len(left), **options)
+    result[left] = z.square().clamp_(min=torch.finfo(z.dtype).tiny)  # a vector of one number must have a direction
+    more = nu > 1
+    left, d, z = left[more], nu[more].div_(2).sub_(1 / 3), z[more]
     while len(left):
-        t = z / (9 * d).sqrt()
-        result[left] = 2 * d * (1 + t) ** 3
-        likelihood = 3 * d * (t.log1p() - t + t.square() / 2 - t**3 / 3)  # not a number for t < -1
-        rejected = ~(torch.rand(len(left), **options).log() < likelihood)
+        t = z / (9 * d).sqrt_()
+        result[left] = (1 + t).pow_(3).mul_(d).mul_(2)
+        log_probability = (t.log1p() - t * (1 - t * (1 / 2 - t / 3))).mul_(d).mul_(3)  # not a number for t < -1
+        rejected = ~(torch.rand(len(left), **options).log_() < log_probability)
         left, d = left[rejected], d[rejected]
-        z = _normal(len(left), **options)
+        z = torch.randn(len(left), **options)
     return result.view(degrees.shape)
-
-
-def _normal(*shape: int, **options: Unpack[Factory]) -> Tensor:
-    """Draw standard normal numbers, none of them exactly 0: a vector of one number must have a direction."""
-    z = torch.randn(*shape, **options)
-    return z.masked_fill_(z == 0, torch.finfo(z.dtype).eps)

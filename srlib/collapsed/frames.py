@@ -124,7 +124,7 @@ def features(
     if not isinstance(ensemble, Ensemble):
         raise TypeError(f"ensemble must be an srlib.Ensemble, got {type(ensemble).__name__}")
     dtype = _validation.floating_dtype(dtype)
-    x = _inputs(ensemble, x, dtype)
+    x = _validation.inputs(x, ensemble.widths[0], dtype)
     samples = _validation.width(samples, "samples")
     sizes = blocks(samples, max(ensemble.widths) * max(len(x), 1))
     if len(x) == 0:
@@ -136,17 +136,6 @@ def features(
     spectra = each(levels, ensemble.law, ensemble.layers)
     parts = [_chain(ensemble, spectra, x, Draws(size, generator, x.dtype, x.device)) for size in sizes]
     return Features(*(torch.cat(part).to(dtype) for part in zip(*parts, strict=True)))
-
-
-def _inputs(ensemble: Ensemble, x: Tensor, dtype: torch.dtype) -> Tensor:
-    if not isinstance(x, Tensor) or x.dtype != dtype:
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x must be a tensor of dtype {dtype}, got {kind}")
-    if x.ndim != 2 or x.shape[1] != ensemble.widths[0]:
-        raise ValueError(f"x must have shape (N, n_0) = (N, {ensemble.widths[0]}), got {tuple(x.shape)}")
-    if not _validation.finite(x):
-        raise ValueError("x must have finite entries, got NaN or infinity")
-    return x
 
 
 def _chain(ensemble: Ensemble, spectra: list[Levels | None], x: Tensor, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
@@ -215,7 +204,8 @@ def _stretched(ensemble: Ensemble, layer: int, spectrum: Levels | None, d: int, 
     row = torch.arange(d, device=count.device)
     kept = row < count
     # A frame is Z S^{-1} with Z Gaussian and S^T S = Z^T Z. In QR factors of its groups, Z is triangular (Bartlett).
-    diagonal = draw.chi2(draw.constant((count - row).clamp(min=0).flatten())).sqrt().unflatten(-1, kept.shape)
+    (squares,) = draw.chi2(draw.constant((count - row).clamp(min=0).flatten()))
+    diagonal = squares.sqrt().unflatten(-1, kept.shape)
     T = draw.normal(kept.numel() * d).unflatten(-1, (*kept.shape, d)).triu(1) + diagonal.diag_embed()
     Q, S = torch.linalg.qr(T[:, kept])
     G = Q * S.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # S must be a function of Z^T Z

@@ -131,7 +131,9 @@ def simulate(
 def _sweep(ensemble: Ensemble, spectra: list[Levels | None], draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """Go from the readout to the input once, collecting the forward gains and carrying the cosine (C1)."""
     first = draw.normal(1)  # of the coordinates of the readout, in a basis that starts with h_L
-    cosine = first / (first.square() + draw.chi2(draw.constant([ensemble.widths[-1] - 1]))).sqrt()
+    first.masked_fill_(first == 0, torch.finfo(first.dtype).eps)  # the only one must have a sign
+    (others,) = draw.chi2(draw.constant([ensemble.widths[-1] - 1]))
+    cosine = first / (first.square() + others).sqrt()
     aligned, log_back = cosine, draw.constant([2 * math.log(ensemble.readout_norm)])
     gains, backprops = [], []
     for layer in reversed(range(ensemble.depth)):
@@ -140,15 +142,17 @@ def _sweep(ensemble: Ensemble, spectra: list[Levels | None], draw: Draws) -> tup
 
         open_ = draw.coins(m)  # F4
         gates = draw.constant([1.0, ensemble.negative_slope]), torch.cat([open_, m - open_], -1)
-        log_gates, log_factor, cosine = _step(cosine, *gates, m, m, draw)
-        backprops.append(log_back + log_factor)  # delta_l = D_l b_l
-
         if (spectrum := spectra[layer]) is None:
             sigma = draw.spectrum(ensemble.law, (m, n), r)
             count = torch.ones_like(sigma)
         else:
             sigma, count = (draw.constant(part) for part in spectrum)
-        log_layer, log_factor, cosine = _step(cosine, sigma, count, m, n, draw)
+        of_gates, of_layer = _degrees(gates[1], m, m, draw), _degrees(count, m, n, draw)
+        chi2 = draw.chi2(*of_gates, *of_layer)
+
+        log_gates, log_factor, cosine = _step(cosine, *gates, chi2[:4], m, draw)
+        backprops.append(log_back + log_factor)  # delta_l = D_l b_l
+        log_layer, log_factor, cosine = _step(cosine, sigma, count, chi2[4:], m, draw)
         log_back = backprops[-1] + log_s2 + log_factor  # b_{l-1} = W_l^T delta_l
         gains.append(log_gates + log_s2 + log_layer)
 
@@ -159,15 +163,22 @@ def _sweep(ensemble: Ensemble, spectra: list[Levels | None], draw: Draws) -> tup
     return grown, backprop, output.squeeze(-1)
 
 
-def _step(cosine: Tensor, sigma: Tensor, count: Tensor, m: int, n: int, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
-    """Log forward gain, log backward gain and next cosine of an ``m x n`` map with singular values ``sigma``.
+def _degrees(count: Tensor, m: int, n: int, draw: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Dimensions of a map's groups and of what it cuts off, then the same of its range, without the first of each."""
+    k = min(m, n)
+    return count, draw.constant([n - k]), (count - 1).clamp(min=0), draw.constant([m - k])
 
-    Equal singular values form a group of ``count``; only a group's share of a vector matters.
+
+def _step(
+    cosine: Tensor, sigma: Tensor, count: Tensor, chi2: tuple[Tensor, ...], m: int, draw: Draws
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log forward gain, log backward gain and next cosine of a map to ``m`` numbers with singular values ``sigma``.
+
+    Equal singular values form a group of ``count``; only a group's share of a vector matters. The squared norms
+    ``chi2`` have the degrees of freedom of :func:`_degrees`.
     """
-    groups, outside = sigma.shape[-1], [draw.constant([side - min(m, n)]) for side in (n, m)]
-    degrees = torch.cat([count, outside[0], (count - 1).clamp(min=0), outside[1]], -1)
-    shares, rest, around, beyond = draw.chi2(degrees).split([groups, 1, groups, 1], -1)
-    shares = shares / (shares.sum(-1, keepdim=True) + rest)  # of nu = V^T x
+    shares, outside, around, beyond = chi2
+    shares = shares / (shares.sum(-1, keepdim=True) + outside)  # of nu = V^T x
     stretched = sigma.square() * shares
     gain = stretched.sum(-1, keepdim=True)
     e = torch.where(gain > 0, sigma * shares.sqrt() / gain.sqrt(), 0.0)  # U^T of the forward direction
