@@ -56,7 +56,7 @@ def feature_norm(ensemble: Ensemble) -> FeatureNorm:
     ----------
     ensemble
         The random model; of its law only the stable ranks and the mean quartic traces matter, with the error of
-        :meth:`~srlib.Ensemble.quartic_traces`.
+        :meth:`~srlib.ensemble.Ensemble.quartic_traces`.
 
     Returns
     -------

@@ -163,7 +163,7 @@ def ntk(ensemble: Ensemble) -> KernelMoments:
     ----------
     ensemble
         The random model; of its law only the stable ranks and the mean quartic traces matter, with the error of
-        :meth:`~srlib.Ensemble.quartic_traces`.
+        :meth:`~srlib.ensemble.Ensemble.quartic_traces`.
 
     Returns
     -------
