@@ -9,7 +9,7 @@ import project
 import pytest
 import tables
 from test_make import Made
-from test_workflow import BODY, ROOT, THEOREM, claims_body, seen
+from test_workflow import BODY, ROOT, claims_body, seen
 
 
 @pytest.fixture
@@ -18,7 +18,6 @@ def checkout(tmp_path):
     made.write("01_first", claims_body())
     made.list("01_first")
     (made.root / "notebooks" / "02_second.py").unlink()
-    (made.root / "book" / "index.md").write_text("# Index\n\n" + THEOREM.format(label="F2"))
     return made
 
 

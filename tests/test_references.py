@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from jupytext.cli import jupytext as jupytext_command
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from test_workflow import HEADER, ROOT, THEOREM, Checkout, claims_body
+from test_workflow import HEADER, ROOT, Checkout, claims_body
 
 sys.path.insert(0, str(ROOT / "workflow"))
 import project
@@ -155,7 +155,6 @@ def executed(tmp_path_factory):
     """A checkout with one claim, the landing page's picture, and an executed run."""
     checkout = Checkout(tmp_path_factory.mktemp("executed"))
     checkout.write("01_first", claims_body() + PICTURE)
-    (checkout.root / "book" / "index.md").write_text("# Index\n\n" + THEOREM.format(label="F2"))
     assert checkout.run() == (0, "")
     return checkout
 

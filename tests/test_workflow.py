@@ -352,7 +352,6 @@ record = {{"id": "{id}", "statement": "{statement}", "kind": "exact", "text": "w
           "false_alarm": {false_alarm}}}
 display({{"application/vnd.srlib.claim+json": record, "text/plain": "claim"}}, raw=True)
 """
-THEOREM = "```{{prf:theorem}} {label}, depth\n:label: {label}\n\nText.\n```\n"
 
 
 def claims_body(id="F2.depth", verdict="pass", rejected='["rank"]', false_alarm=0.0):
@@ -366,7 +365,6 @@ def test_claims_of_the_executed_notebooks_decide_whether_the_workflow_goes_on(ch
     checkout.list("01_first")
     (checkout.root / "notebooks" / "02_second.py").unlink()
     checkout.write("01_first", claims_body(verdict=verdict))
-    (checkout.root / "book" / "index.md").write_text("# Index\n\n" + THEOREM.format(label="F2"))
     status, message = checkout.run("_build/claims.verified")
     records = json.loads((checkout.root / "_build" / "claims.json").read_text())
     assert [(record["id"], record["notebook"], record["cell"]) for record in records] == [
@@ -411,6 +409,9 @@ def test_claims_that_do_not_hold_are_named(tmp_path, monkeypatch, capsys, record
     else:
         project.run(claims.main)
         assert capsys.readouterr().err == "1 claims hold\n"
+
+
+THEOREM = "```{{prf:theorem}} {label}, depth\n:label: {label}\n\nText.\n```\n"
 
 
 @pytest.mark.parametrize(
@@ -460,7 +461,6 @@ def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_clai
     (tmp_path / "notebooks" / "04_feedforward.py").write_text(exact)
     for package in ("figures", "measurements"):
         shutil.copytree(ROOT / "notebooks" / package, tmp_path / "notebooks" / package)
-    shutil.copy(ROOT / "book" / "feedforward.md", tmp_path / "book" / "index.md")
     checkout.list("04_feedforward")
     for name in ("01_first", "02_second"):
         (tmp_path / "notebooks" / f"{name}.py").unlink()
