@@ -3,7 +3,9 @@
 PYTHON ?= python3
 JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 export TORCH_INDEX ?=
-VERSIONS ?= pinned
+# What .venv holds: a command that asks for other versions than these installs them.
+INSTALLED := $(if $(wildcard .venv/.ready),$(or $(shell cat .venv/.ready),pinned))
+VERSIONS ?= $(or $(INSTALLED),pinned)
 NOTEBOOK ?=
 PARAMETERS ?=
 WITH ?=
@@ -29,8 +31,8 @@ export JUPYTER_PREFER_ENV_PATH := 1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test test-code test-notebooks test-book lint serve run compare accept portable sweep bench \
-	clean distclean
+.PHONY: help setup book test test-code test-notebooks test-book lint wheel serve run compare accept portable sweep bench \
+	clean distclean other-versions
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' Makefile
@@ -39,7 +41,7 @@ setup: $(READY) ## create .venv with the pinned versions; VERSIONS=newest: newes
 
 # The content of the lock decides, and a broken installation is never taken for a finished one.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml $(if $(filter-out $(VERSIONS),$(INSTALLED)),other-versions)
 	@case "$(VERSIONS)" in pinned|newest) ;; *) echo "error: VERSIONS=$(VERSIONS): give pinned or newest" >&2; exit 1;; esac
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": set PYTHON=")'
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv >/dev/null 2>&1 || { rm -rf .venv; \
@@ -47,12 +49,13 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null 2>&1 || { \
 		echo 'error: .venv has no pip: install it there, or remove it (make distclean) and let make book make another' >&2; exit 1; }
 	@echo "installing the $(VERSIONS) versions into .venv (once; a few minutes)"
+	@rm -f $@
 	@test -z "$(TORCH_INDEX)" || $(PIP) --no-deps --index-url "$(TORCH_INDEX)" \
 		"$$(test $(VERSIONS) = newest && echo torch || grep '^torch==' requirements.lock)"
 	@test $(VERSIONS) = newest || $(PIP) --requirement requirements.lock
 	@test $(VERSIONS) = pinned || $(PIP) --upgrade ".[book,test]"
 	@$(PIP) --no-deps --editable .
-	@touch $@
+	@echo $(VERSIONS) >$@
 
 book: $(READY) ## execute all stale notebooks, check the claims, build the site into _build/html
 	@exec $(BIN)/python workflow/build.py book "$(JOBS)"
@@ -69,9 +72,13 @@ test-notebooks: $(READY) ## the notebooks against their stored outputs
 test-book: $(READY) ## the built book, in a browser where there is one
 	$(BIN)/python -m pytest -q tests/test_site.py
 
-lint: $(READY) ## ruff
+lint: $(READY) ## ruff, and mypy over srlib
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(READY) ## build the package into _build/dist, install it with what it needs and no more, run its examples
+	@$(BIN)/python workflow/release.py
 
 serve: ## open the built site on localhost
 	@"$(PYTHON)" workflow/serve.py "$(PORT)"

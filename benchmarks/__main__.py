@@ -25,6 +25,7 @@ from tqdm import tqdm
 from benchmarks import book, measure
 from benchmarks.curves import Curve, curves
 from benchmarks.rows import Row, table
+from workflow.project import write
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "_build/bench"
@@ -150,7 +151,7 @@ def main() -> None:
     if whole:
         found = [row | {"machine": here["cpu"]} for row in book.rows()]
         run["table"] = merge(run["table"], found, names["table"])
-        store(run, path)
+        write({path: json.dumps(run, indent=1) + "\n"})
     for device in devices if jobs else []:
         for kind, entry in (bar := tqdm(jobs, desc=device)):
             bar.set_postfix_str(entry.id)
@@ -160,7 +161,7 @@ def main() -> None:
                 found = measure_curve(entry, device, max(1, arguments.repeats // 2))
             found["machine"] = here[device]
             run[kind] = merge(run[kind], [found], names[kind])
-            store(run, path)  # at once: a run that dies keeps what it has
+            write({path: json.dumps(run, indent=1) + "\n"})  # at once: a run that dies keeps what it has
     print("\n".join(lines(run)))
     print(f"stored in {path}")
 
@@ -180,13 +181,6 @@ def load(path: Path, here: list[str]) -> dict:
                 f"{' and '.join(here)}): choose another run or folder with RUN= or OUTPUT=, or delete the file"
             )
     return run
-
-
-def store(run: dict, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(run, indent=1) + "\n")
-    scratch.replace(path)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from timeit import Timer
 import torch
 from torch.utils.benchmark import timer
 
+from workflow.project import processor, quartiles
+
 Call = Callable[[], object]
 
 #: Sizes at which the machine's own limits are measured: side of a matrix product, numbers in a copy.
@@ -33,8 +35,7 @@ def alternate(calls: Mapping[str, Call], repeats: int, least: float = 0.2) -> di
 
 def spread(values: list[float]) -> dict[str, float]:
     """Return the median and the quartiles."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    return {"median": middle, "low": low, "high": high}
+    return dict(zip(("low", "median", "high"), quartiles(values), strict=True))
 
 
 def product(dtype: torch.dtype, device: str) -> tuple[Call, float]:
@@ -86,12 +87,8 @@ def resident(field: str) -> int:
 
 def machine(device: str) -> dict[str, object]:
     """Describe the machine, as far as it can be told from inside."""
-    try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        names = []
     about = {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",

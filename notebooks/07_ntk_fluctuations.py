@@ -24,7 +24,9 @@ import numpy as np
 import torch
 from IPython.display import display
 
-from srlib import Ensemble, Network, check, haar, ntk, plotting, spectra
+from figures import ntk_fluctuations as figures
+from measurements.ntk_fluctuations import enumerated
+from srlib import Ensemble, Network, check, haar, ntk, spectra
 from srlib.check import glue
 from srlib.moments import kernel
 
@@ -45,53 +47,6 @@ networks_depth = 1_500  # networks for each line of the figure over depth
 # 60 and 120 degrees, integrate these exactly; with the reflections, all gate patterns and three readouts, a network of
 # three 2 × 2 layers has finitely many cases, and their mean is the exact one.
 
-
-# %%
-def rotations():
-    t = torch.arange(3) * math.pi / 3
-    return torch.stack([t.cos(), -t.sin(), t.sin(), t.cos()], -1).reshape(3, 2, 2)
-
-
-def layers(r, s):
-    """All U diag(sigma) V^T: three rotations and their reflections on the left, three rotations on the right."""
-    left = torch.cat([rotations(), rotations() * torch.tensor([1.0, -1.0])])
-    sigma = s * torch.tensor([1.0, math.sqrt(r - 1)])
-    return torch.einsum("aij,j,bkj->abik", left, sigma, rotations()).reshape(-1, 2, 2)
-
-
-def paired(A, B):
-    """Both tensors, repeated so that every element of one meets every element of the other."""
-    return A.repeat_interleave(len(B), 0), B.repeat(len(A), *[1] * (B.ndim - 1))
-
-
-def choices(r, s, gates):
-    """Every pair D W, D of a layer and a gate pattern."""
-    W, D = paired(layers(r, s), torch.diag_embed(gates))
-    return torch.stack([D @ W, D], 1)
-
-
-# For every case: h_3, the squared norms of h_0, h_1, h_2, and the Jacobians of h_3 by the three pre-activations.
-def all_cases(ranks, norms, slope):
-    gates = torch.tensor(list(itertools.product((1.0, slope), repeat=2)))
-    h, below, jacobians = torch.tensor([[1.0, 0.0]]), [], []
-    for r, s in zip(ranks, norms, strict=True):
-        h, A = paired(h, choices(r, s, gates))
-        times = len(A) // len(below[0]) if below else 1
-        below = [b.repeat_interleave(times, 0) for b in below] + [h.square().sum(-1)]
-        jacobians = [A[:, 0] @ J.repeat_interleave(times, 0) for J in jacobians] + [A[:, 1]]
-        h = (A[:, 0] @ h[..., None])[..., 0]
-    return h, below, jacobians
-
-
-def second_moments(h, below, jacobians):
-    """Mean products, the readout a unit vector in one of three directions."""
-    v = rotations()[:, 0]
-    delta = [(v @ J).square().sum(-1) for J in jacobians]
-    terms = [b[:, None] * d for b, d in zip(below, delta, strict=True)]
-    terms = torch.stack([*terms, h.square().sum(-1, keepdim=True).expand(-1, 3)]).flatten(1)
-    return terms @ terms.T / terms.shape[1]
-
-
 # %% [markdown]
 # The prediction, and what it would be with one of its ingredients wrong.
 
@@ -99,14 +54,12 @@ def second_moments(h, below, jacobians):
 # %%
 def exact(e, rank_of=None, gates=None):
     """E Theta_l Theta_k, with other participation ranks or with the gates' fluctuations of another slope."""
-    right = kernel.ntk(e)
-    p = torch.tensor(e.participation_ranks if rank_of is None else rank_of)
+    means = kernel.ntk(e).log_layer_means
+    p = torch.tensor(e.participation_ranks().value if rank_of is None else rank_of)
     a = e.negative_slope if gates is None else gates
     one = torch.ones_like(p)
-    ratios = kernel.kernel_moments(
-        e.widths, one, one, 1 / p, negative_slope=a
-    ).log_layer_ratios
-    return (right.log_layer_means[:, None] + right.log_layer_means + ratios).exp()
+    other = kernel.kernel_moments(e.widths, one, one, 1 / p, negative_slope=a)
+    return (means[:, None] + means + other.log_layer_ratios).exp()
 
 
 def alternatives(e, *, flat=True):
@@ -121,26 +74,21 @@ def alternatives(e, *, flat=True):
     return wrong | ({"a flat spectrum, q = r^2 / k": exact(e, ranks)} if flat else {})
 
 
+def stacked(tables):
+    """One table of stacks, from tables with the same names."""
+    return {name: torch.stack([table[name] for table in tables]) for name in tables[0]}
+
+
 # %%
 cases = [((1.2, 1.5, 2.0), (1.3, 0.8, 1.7)), ((1.7, 1.1, 1.4), (1.0, 1.5, 0.9))]
 slopes = (0.0, 0.2, 1.0)
-narrow = [
-    Ensemble((2,) * 4, r, s, negative_slope=a)
-    for (r, s), a in itertools.product(cases, slopes)
-]
-enumerated = [
-    second_moments(*all_cases(e.stable_ranks, e.spectral_norms, e.negative_slope))
-    for e in narrow
-]
+narrow = [Ensemble((2,) * 4, r, s, negative_slope=a) for r, s in cases for a in slopes]
 check.exact(
     "N2.enumeration",
     "E Theta_l Theta_k of three 2 x 2 layers, averaged over all rotations, reflections, gates and readouts",
-    torch.stack(enumerated),
+    torch.stack([enumerated(e) for e in narrow]),
     torch.stack([exact(e) for e in narrow]),
-    wrong={
-        name: torch.stack([alternatives(e)[name] for e in narrow])
-        for name in alternatives(narrow[0])
-    },
+    wrong=stacked([alternatives(e) for e in narrow]),
 )
 
 # %% [markdown]
@@ -185,8 +133,8 @@ def upper(second):
 def compare(name, text, e, draws, **options):
     """The claim for all products and slopes at once."""
     gated = [replace(e, negative_slope=a) for a in slopes]
-    wrong = [alternatives(g, **options) for g in gated]
-    wrong = {key: upper(torch.stack([w[key] for w in wrong])) for key in wrong[0]}
+    wrong = stacked([alternatives(g, **options) for g in gated])
+    wrong = {name: upper(table) for name, table in wrong.items()}
     predicted = upper(torch.stack([exact(g) for g in gated]))
     return check.sampled(name, text, upper(draws), predicted, wrong=wrong, seed=seed)
 
@@ -202,16 +150,10 @@ laws = {
 claims = []
 for i, (name, law) in enumerate(laws.items()):
     e = replace(mild, law=law)
-    claims.append(
-        compare(
-            f"N2.{name}",
-            f"all ten E Theta_l Theta_k, stable ranks 10, 17, 14, {name} spectrum, three activations",
-            e,
-            replicates(e, networks_mild, generator(i)),
-            flat=name == "projector",
-        )
-    )
-    ranks = ", ".join(f"{p:.1f}" for p in e.participation_ranks)
+    text = f"all ten E Theta_l Theta_k, stable ranks 10, 17, 14, {name} spectrum, three activations"
+    draws = replicates(e, networks_mild, generator(i))
+    claims.append(compare(f"N2.{name}", text, e, draws, flat=name == "projector"))
+    ranks = ", ".join(f"{p:.1f}" for p in e.participation_ranks().value)
     spread = kernel.ntk(e).relative_variance.sqrt()
     print(
         f"{name}: participation ranks {ranks}; relative deviation of the ReLU kernel {spread:.2f}"
@@ -251,21 +193,7 @@ for row in range(4):
     )
 
 # %% mystnb={"figure": {"caption": "The layer terms fluctuate, and together. Left: ratio of the second moment of two layer terms to the product of their means, exact (N2), for the reference network; 1 would mean no fluctuation. Right: the same ten numbers, simulated, against the prediction (95 % intervals; grey line: equality). Each is a product of three: spread of the features below both layers, of the Jacobian between them, of the backward signal above both. The readout row has no backward part.", "name": "fig-ratios"}, "image": {"alt": "Left, a four by four heat map of numbers between 1 and 2, symmetric, largest on the diagonal and smallest for the first layer with the readout. Right, ten points on a diagonal line with short error bars."}} tags=["hide-input"]
-fig, (left, right) = plotting.figure(1, 2, size=(8.4, 3.8))
-left.grid(False)
-left.imshow(ratios, cmap="viridis", vmin=1, vmax=1.1 * ratios.max())
-labels = [r"$\Theta_1$", r"$\Theta_2$", r"$\Theta_3$", r"$\Theta_\mathrm{out}$"]
-left.set_xticks(range(4), labels)
-left.set_yticks(range(4), labels)
-for i, j in itertools.product(range(4), repeat=2):
-    left.text(j, i, f"{ratios[i, j]:.2f}", ha="center", va="center", color="white")
-left.set_title(r"$\mathbb{E}[\Theta_l\Theta_k]/(\mathbb{E}\Theta_l\,\mathbb{E}\Theta_k)$")
-ends = [1, 1.05 * ratios.max()]
-plotting.theory(right, ends, ends, color="0.5")
-plotting.points(
-    right, upper(ratios), upper(seen), upper(error), color=plotting.palette(1)[0]
-)
-_ = right.set(xlabel="exact ratio", ylabel="simulated ratio", title="ten distinct entries")
+fig = figures.ratios(ratios, seen, error)
 
 # %% [markdown]
 # ## Bounds and leading order (N2)
@@ -277,7 +205,7 @@ _ = right.set(xlabel="exact ratio", ylabel="simulated ratio", title="ten distinc
 # %%
 def factors(e):
     """One-layer ratios: of each W_l, of its transpose, of the gates; index 0 is not used."""
-    p, n = np.array(e.participation_ranks), np.array(e.widths, dtype=float)
+    p, n = np.array(e.participation_ranks().value), np.array(e.widths, dtype=float)
     gates = 1 + 3 * kappa(e) / (n[1:] + 2)
     linear = [1 + 2 / (m + 2) * (m / p - 1) for m in (n[:-1], n[1:])]
     return [np.concatenate([[1.0], f]) for f in (*linear, gates)]
@@ -301,7 +229,10 @@ def below_product(e, l, k):
 
 def exponent(e, l, k, *, ranks=None, gates=1.0, between=1 / 3):
     """epsilon_lk: leading order of the ratio of Theta_l and Theta_k less 1; the options spoil it."""
-    p, n = np.array(e.participation_ranks if ranks is None else ranks), np.array(e.widths)
+    p, n = (
+        np.array(e.participation_ranks().value if ranks is None else ranks),
+        np.array(e.widths),
+    )
     alpha, transposed = 2 / p - 2 / n[:-1], 2 / p - 2 / n[1:]
     beta = 3 * gates * kappa(e) / n[1:]
     below, above = (alpha + beta)[: l - 1].sum(), (transposed + beta)[k:].sum()
@@ -313,21 +244,22 @@ def table(e, entry):
     return np.array([[entry(e, min(l, k), max(l, k)) for k in pairs] for l in pairs])
 
 
+def entries(networks, entry):
+    return np.concatenate([table(e, entry).ravel() for e in networks])
+
+
+def equal_layers(n, depth, t, law, slope):
+    return Ensemble((n,) * (depth + 1), 1 + t * (n - 1), law=law, negative_slope=slope)
+
+
 # %%
-grid = itertools.product((3, 8, 40), (1, 3, 9), (0.0, 0.1, 0.5, 0.9), laws.values(), slopes)
-ensembles = [
-    Ensemble((n,) * (L + 1), 1 + t * (n - 1), law=law, negative_slope=a)
-    for n, L, t, law, a in grid
-    if law is not spectra.conditioned_gaussian
-]
+extremes = (spectra.two_level, spectra.projector)
+grid = itertools.product((3, 8, 40), (1, 3, 9), (0.0, 0.1, 0.5, 0.9), extremes, slopes)
+ensembles = list(itertools.starmap(equal_layers, grid))
 ensembles += [replace(e, negative_slope=a) for e in (mild, reference) for a in slopes]
-ratios = [kernel.ntk(e).log_layer_ratios.exp() for e in ensembles]
-flat = np.concatenate([R.flatten() for R in ratios])
-above = np.concatenate([table(e, layer_product).ravel() for e in ensembles])
-lowest = np.concatenate([table(e, below_product).ravel() for e in ensembles])
-no_gates = np.concatenate(
-    [table(replace(e, negative_slope=1), layer_product).ravel() for e in ensembles]
-)
+flat = np.concatenate([kernel.ntk(e).log_layer_ratios.exp().ravel() for e in ensembles])
+above, lowest = entries(ensembles, layer_product), entries(ensembles, below_product)
+no_gates = entries([replace(e, negative_slope=1) for e in ensembles], layer_product)
 display(
     check.bound(
         "N2.product-above",
@@ -349,15 +281,14 @@ display(
 )
 
 # %%
-sizes = itertools.product((3, 12, 60, 300), (1, 4, 12), (0.03, 0.1, 0.4, 1.0))
+grid = itertools.product(
+    (3, 12, 60, 300), (1, 4, 12), (0.03, 0.1, 0.4, 1.0), extremes, slopes
+)
+candidates = itertools.starmap(equal_layers, grid)
 candidates = [
-    Ensemble((n,) * (L + 1), 1 + t * (n - 1), law=law, negative_slope=a)
-    for (n, L, t), law, a in itertools.product(
-        sizes, (spectra.two_level, spectra.projector), slopes
-    )
+    e for e in candidates if sum(1 / p for p in e.participation_ranks().value) <= 1
 ]
-candidates = [e for e in candidates if sum(1 / p for p in e.participation_ranks) <= 1]
-budget = np.array([sum(1 / p for p in e.participation_ranks) for e in candidates])
+budget = np.array([sum(1 / p for p in e.participation_ranks().value) for e in candidates])
 excess = [kernel.ntk(e).log_layer_ratios.expm1().numpy() for e in candidates]
 
 
@@ -470,54 +401,31 @@ display(
     ),
 )
 
-# %%
-deep_gaussian = {}
-network = gaussian_network((16,) * 9, networks_depth * 4, generator(21))
-for L in (1, 2, 4, 6, 8):
-    part = Network(network.weights[:L], network.readout)
-    theta = ntk.layers(part, basis(16)[:8]).sum(1).diagonal(dim1=-2, dim2=-1)
-    deep_gaussian[L] = theta
-
 
 # %%
-def log_moment_ratio(theta):
-    """log E Theta^2 / (E Theta)^2 and its standard error; theta has one row a network."""
+def log_moment_ratio(network, depth, x):
+    """log E Theta^2 / (E Theta)^2 of the first layers, over networks and inputs, and its standard error."""
+    part = replace(network, weights=network.weights[:depth])
+    theta = ntk.layers(part, x).sum(1).diagonal(dim1=-2, dim2=-1)  # (networks, inputs)
     first, second = theta.mean(1), theta.square().mean(1)
     influence = second / second.mean() - 2 * first / first.mean()
     value = second.mean().log() - 2 * first.mean().log()
     return value.item(), influence.std().item() / math.sqrt(len(theta))
 
 
-seen = np.array([log_moment_ratio(theta) for theta in deep_gaussian.values()])
-for L, (value, error) in zip(deep_gaussian, seen, strict=True):
+# %%
+network = gaussian_network((16,) * 9, networks_depth * 4, generator(21))
+simulated = {L: log_moment_ratio(network, L, basis(16)[:8]) for L in (1, 2, 4, 6, 8)}
+for L, (value, error) in simulated.items():
     exact_value = gaussian((16,) * (L + 1)).log_ratio
     print(f"depth {L}: exact {exact_value:.2f}, simulated {value:.2f} ± {1.96 * error:.2f}")
+curves = {}
+for n in (16, 64, 256):
+    depths = np.unique(np.linspace(1, 1.2 * n, 17).astype(int))
+    curves[n] = depths, [gaussian((n,) * (L + 1)).log_ratio for L in depths]
 
 # %% mystnb={"figure": {"caption": "Gaussian networks: depth over width. Logarithm of the second moment of the kernel over its squared mean against the sum of log(1 + 5/n), which is Hanin and Nica's $5\\beta$ up to higher order: exact for three widths (lines) and simulated at width 16 (points, 95 % intervals). The bounds leave a band of height log 3 + log(1 + 2/n) below the diagonal (shaded without the second term). The curves start with slope 11/15 (dashed) and end with slope 1.", "name": "fig-hanin"}, "image": {"alt": "Three nearly coincident rising curves just below a dotted diagonal and inside a shaded band; five simulated points with error bars lie on the curve of width 16."}} tags=["hide-input"]
-fig, ax = plotting.figure(size=(5.8, 4.0))
-x = np.linspace(0, 5, 50)
-ax.fill_between(x, np.maximum(x - math.log(3), 0), x, color="0.94")
-ax.plot(x, x, ":", color="0.3", label="upper bound")
-ax.plot(x, 11 / 15 * x, "--", color="0.6", linewidth=1, label="slope 11/15")
-for n, color in zip((16, 64, 256), plotting.palette([16, 64, 256]), strict=True):
-    depths = np.unique(np.linspace(1, 1.2 * n, 17).astype(int))
-    y = [gaussian((n,) * (L + 1)).log_ratio for L in depths]
-    plotting.theory(ax, depths * math.log1p(5 / n), y, color=color, label=f"exact, $n={n}$")
-plotting.points(
-    ax,
-    np.array(list(deep_gaussian)) * math.log1p(5 / 16),
-    seen[:, 0],
-    1.96 * seen[:, 1],
-    color=plotting.palette([16, 64, 256])[0],
-    label="simulated, $n=16$",
-)
-ax.set(
-    xlabel=r"$\sum_l\log(1+5/n_l)$",
-    ylabel=r"$\log\,\mathbb{E}\Theta^2/(\mathbb{E}\Theta)^2$",
-    xlim=(0, 5),
-    ylim=(0, 5),
-)
-plotting.legend(ax, loc="upper left")
+fig = figures.gaussian(curves, simulated)
 
 # %% [markdown]
 # ## Collapse: depth over participation rank
@@ -534,28 +442,18 @@ def leading(e):
 
 
 # %%
-groups = [
-    (n, r, law)
-    for n in (16, 24)
-    for r, law in (
-        (n / 4, spectra.projector),
-        (n / 2, spectra.projector),
-        (n / 4, spectra.two_level),
-        (n, spectra.two_level),
-    )
-]
+choices = [(1 / 4, spectra.projector), (1 / 2, spectra.projector)]
+choices += [(1 / 4, spectra.two_level), (1, spectra.two_level)]
 rows = []
-for i, (n, r, law) in enumerate(groups):
+for i, (n, (share, law)) in enumerate(itertools.product((16, 24), choices)):
     for a, slope in enumerate(slopes):
-        e = Ensemble((n,) * 6, r, law=law, negative_slope=slope).preserving()
+        e = Ensemble((n,) * 6, share * n, law=law, negative_slope=slope).preserving()
         network = e.sample(networks_collapse, generator=generator(30 + i))
         for L in range(1, 6):
-            cut = replace(
-                e, widths=(n,) * (L + 1), stable_ranks=r, spectral_norms=e.spectral_norms[0]
-            )
-            theta = ntk.layers(replace(network, weights=network.weights[:L]), basis(n)[::4])
-            value, error = log_moment_ratio(theta.sum(1).diagonal(dim1=-2, dim2=-1))
-            budget = sum(1 / p for p in cut.participation_ranks)
+            tower, s = (n,) * (L + 1), e.spectral_norms[0]
+            cut = replace(e, widths=tower, stable_ranks=share * n, spectral_norms=s)
+            value, error = log_moment_ratio(network, L, basis(n)[::4])
+            budget = sum(1 / p for p in cut.participation_ranks().value)
             rows.append([a, kernel.ntk(cut).log_ratio, leading(cut), budget, value, error])
 kind, exact_log, order, budget, value, error = np.array(rows).T
 glue("collapse-points", len(rows))
@@ -565,29 +463,7 @@ print(
 )
 
 # %% mystnb={"figure": {"caption": "Data collapse. Simulated log of the second moment of the kernel over its squared mean, for widths 16 and 24, depths 1 to 5, four spectra and three activations (95 % intervals; grey: equality). Left: against the exact N2. Middle: against its leading order, the share-weighted mean of the exponents. Right: against the sum of 1 / p alone, which bounds the exponent and orders the points of one activation; what it leaves open are the gates' share, of order 1 / n, and how close p is to n.", "name": "fig-ntk-collapse"}, "image": {"alt": "Three panels. Left, points of three colours on the diagonal. Middle, points in a band around the diagonal that bends down. Right, two fans of points, the linear network's below the other two."}} tags=["hide-input"]
-fig, axes = plotting.figure(1, 3, size=(9.6, 3.7), sharey=True)
-panels = {
-    "exact, N2": (exact_log, r"$\log$ of the exact ratio"),
-    "leading order": (order, r"mean exponent $\sum_{l,k}w_lw_k\,\epsilon_{lk}$"),
-    "participation ranks only": (budget, r"$\sum_l1/p_l$"),
-}
-labels = {0.0: "ReLU", 0.2: "leaky, 0.2", 1.0: "linear"}
-for ax, (title, (x, name)) in zip(axes, panels.items(), strict=True):
-    if ax is not axes[2]:
-        plotting.theory(ax, (0, 1.5), (0, 1.5), color="0.5")
-    for a, color in enumerate(plotting.palette(3)):
-        chosen = kind == a
-        plotting.points(
-            ax,
-            x[chosen],
-            value[chosen],
-            1.96 * error[chosen],
-            color=color,
-            label=labels[slopes[a]],
-        )
-    ax.set(title=title, xlabel=name)
-axes[0].set_ylabel(r"simulated $\log\,\mathbb{E}\Theta^2/(\mathbb{E}\Theta)^2$")
-plotting.legend(axes[0], loc="upper left")
+fig = figures.collapse(kind, exact_log, order, budget, value, error)
 
 # %% [markdown]
 # ## Where the infinite-width kernel stops describing the network
@@ -602,35 +478,35 @@ def deviation(n, L, r, law):
     e = Ensemble((n, n), r, law=law).preserving()
     one = torch.ones(L)
     gain = e.spectral_norms[0] ** 2 * r * one
-    found = kernel.kernel_moments((n,) * (L + 1), gain, one, one / e.participation_ranks[0])
+    found = kernel.kernel_moments(
+        (n,) * (L + 1), gain, one, one / e.participation_ranks().value[0]
+    )
     return found.relative_variance.sqrt().item()
 
 
-n, depths = 32, (1, 2, 4, 8)
-simulated = {}
+# %%
+n, depths, curves, simulated = 32, (1, 2, 4, 8), {}, {}
+lines = np.array([1, 2, 3, 4, 6, 8, 11, 16, 23, 32])
 for i, r in enumerate((32, 16, 8, 4)):
     e = Ensemble((n,) * 9, r, law=spectra.projector).preserving()
     network = e.sample(networks_depth, generator=generator(50 + i))
-    simulated[r] = []
-    for L in depths:
-        part = replace(network, weights=network.weights[:L])
-        theta = ntk.layers(part, basis(n)[::8]).sum(1).diagonal(dim1=-2, dim2=-1)
-        value, error = log_moment_ratio(theta)
-        ends = np.sqrt(np.expm1([value - 1.96 * error, value, value + 1.96 * error]))
-        simulated[r].append(ends)
+    ratios = np.array([log_moment_ratio(network, L, basis(n)[::8]) for L in depths])
+    ends = ratios[:, :1] + 1.96 * ratios[:, 1:] * np.array([-1, 0, 1])
+    simulated[r] = depths, np.sqrt(np.expm1(ends))
+    curves[r] = lines, [deviation(n, int(L), r, spectra.projector) for L in lines]
     predicted = ", ".join(f"{deviation(n, L, r, spectra.projector):.2f}" for L in depths)
-    found = ", ".join(f"{x[1]:.2f}" for x in simulated[r])
+    found = ", ".join(f"{x[1]:.2f}" for x in simulated[r][1])
     print(
         f"projector, r/n = {r / n:.3g}, depths 1, 2, 4, 8: exact {predicted}; simulated {found}"
     )
 
 # %%
-wide, axis = 128, np.geomspace(1, 128, 22).round().astype(int)
-axis = np.unique(axis)
+wide, axis = 128, np.unique(np.geomspace(1, 128, 22).round().astype(int))
 shares = np.geomspace(1 / 64, 1, 19)
-plane = {
-    law: np.array([[deviation(wide, int(L), s * wide, law) for L in axis] for s in shares])
-    for law in (spectra.projector, spectra.two_level)
+named = {"projector": spectra.projector, "two-level": spectra.two_level}
+planes = {
+    name: [[deviation(wide, int(L), s * wide, law) for L in axis] for s in shares]
+    for name, law in named.items()
 }
 
 
@@ -639,7 +515,7 @@ def usable_depth(s, law):
     return next(L for L in itertools.count(1) if deviation(wide, L, s * wide, law) >= 1)
 
 
-for law, name in ((spectra.projector, "projector"), (spectra.two_level, "two-level")):
+for name, law in named.items():
     first = [usable_depth(s, law) for s in (1 / 64, 1 / 16, 1 / 4, 1)]
     glue(f"usable-{name}", first[2])
     print(
@@ -648,36 +524,4 @@ for law, name in ((spectra.projector, "projector"), (spectra.two_level, "two-lev
 glue("usable-orthogonal", first[3])
 
 # %% mystnb={"figure": {"caption": "Where a fixed kernel stops describing the network. ReLU networks that keep the feature norm. Left: relative standard deviation of the kernel against depth at width 32, projector spectra of four stable ranks (exact: lines; simulated: points with 95 % intervals); above the dotted line the deviation exceeds the mean. Middle and right: its level lines over depth and stable rank at width 128. For projectors the usable depth shrinks with r/n, in the end in proportion to it; a two-level spectrum of the same stable rank keeps it until r is near the square root of n.", "name": "fig-breakdown"}, "image": {"alt": "Left, four rising curves on logarithmic axes, lower stable rank higher, with simulated points on them. Middle and right, contour maps with levels a quarter, a half, one and two: diagonal lines for projectors, lines that are vertical except at very low stable rank for two-level spectra."}} tags=["hide-input"]
-fig, (left, middle, right) = plotting.figure(1, 3, size=(10.4, 3.8))
-lines = np.array([1, 2, 3, 4, 6, 8, 11, 16, 23, 32])
-for (r, found), color in zip(
-    simulated.items(), plotting.palette([4, 8, 16, 32])[::-1], strict=True
-):
-    y = [deviation(n, int(L), r, spectra.projector) for L in lines]
-    plotting.theory(left, lines, y, color=color, label=f"$r/n={r / n:.3g}$")
-    low, mid, high = np.array(found).T
-    plotting.points(left, depths, mid, (mid - low, high - mid), color=color)
-left.axhline(1, color="0.3", linestyle=":", linewidth=1)
-left.set(
-    xscale="log",
-    yscale="log",
-    xlabel="depth $L$",
-    ylabel=r"$\mathrm{std}\,\Theta\,/\,\mathbb{E}\,\Theta$",
-    title="projector, $n=32$",
-)
-plotting.legend(left, loc="upper left")
-for ax, values, name in zip(
-    (middle, right), plane.values(), ("projector", "two-level"), strict=True
-):
-    lines = ax.contour(
-        axis, shares, values, levels=[0.25, 0.5, 1, 2], cmap="viridis_r", norm="log"
-    )
-    ax.clabel(lines, fontsize=8)
-    ax.set(
-        xscale="log",
-        yscale="log",
-        xlabel="depth $L$",
-        ylabel="$r/n$",
-        title=f"{name}, $n={wide}$",
-    )
-lines = None
+fig = figures.breakdown(n, curves, simulated, wide, axis, shares, planes)

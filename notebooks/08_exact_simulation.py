@@ -19,17 +19,16 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import torch
 from IPython.display import display
 
-from srlib import Ensemble, arccos, check, feedforward, plotting, spectra
+from figures import exact_simulation as figures
+from measurements import exact_simulation as measure
+from srlib import Ensemble, arccos, check, spectra
 from srlib.check import glue
 from srlib.check.same_law import same_law
 from srlib.collapsed import features, simulate
-from srlib.moments.feature import fluctuation_exponent
-from srlib.moments.growth import log_growth
-from srlib.moments.kernel import ntk
+from srlib.moments import fluctuation_exponent, log_growth, ntk
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
 
@@ -54,12 +53,12 @@ def generator(offset):
     return torch.Generator().manual_seed(seed + 1_000 * offset)
 
 
-def unit(v):
-    return v / v.norm(dim=-1, keepdim=True)
-
-
 def first_axis(n):
     return torch.eye(n)[:1]
+
+
+def another_law(e):
+    return spectra.two_level if e.law == spectra.projector else spectra.projector
 
 
 # %% [markdown]
@@ -70,18 +69,6 @@ def first_axis(n):
 
 
 # %%
-def four_numbers(M, x, y):
-    """gamma, A, B, C of the maps M, for the forward direction x and the backward vector y."""
-    Mx = torch.einsum("bij,bj->bi", M, x)
-    e = unit(Mx)
-    w = unit(y - (y * e).sum(-1, keepdim=True) * e)
-    back_e, back_w = (torch.einsum("bij,bi->bj", M, v) for v in (e, w))
-    A, B, C = (
-        (p * q).sum(-1) for p, q in ((back_e, back_e), (back_e, back_w), (back_w, back_w))
-    )
-    return Mx.square().sum(-1), A, B, C
-
-
 def recursion(numbers, c, cross=1.0, known=1.0):
     """Squared norm of the backpropagated vector after each map, last map first."""
     norms, norm, c = [], torch.ones_like(c), known * c
@@ -93,55 +80,26 @@ def recursion(numbers, c, cross=1.0, known=1.0):
 
 
 # %%
-def maps(network, x):
-    """All maps of the networks, the first one first, and their inputs."""
-    run = feedforward.forward(network, x)
-    chain, inputs = [], []
-    for W, D, h in zip(network.weights, run.gates, run.post, strict=False):
-        h = h[:, 0]
-        chain += [W, torch.diag_embed(D[:, 0])]
-        inputs += [h, torch.einsum("bij,bj->bi", W, h)]
-    return chain, inputs, unit(run.post[-1][:, 0])
-
-
-def backward(chain, y):
-    """The vectors that enter the transposed maps, and the one that comes out; last map first."""
-    vectors = [y]
-    for M in reversed(chain):
-        vectors.append(torch.einsum("bij,bi->bj", M, vectors[-1]))
-    return vectors
-
-
-# %%
 mixed = Ensemble((12, 20, 24, 16), (5, 7.3, 3), (1.3, 1.7, 2.0), readout_norm=1.5)
-measured, predicted, wrong = (
-    [],
-    [],
-    {"cross term B left out": [], "known component left out": []},
-)
-for slope in (0.0, 0.3, -0.5):
-    network = replace(mixed, negative_slope=slope).sample(200, generator=generator(0))
-    chain, inputs, last = maps(network, first_axis(12).expand(1, -1))
-    vectors = backward(chain, unit(network.readout))
-    back = zip(reversed(chain), reversed(inputs), vectors, strict=False)
-    numbers = [four_numbers(M, unit(x), unit(y)) for M, x, y in back]
-    cosine = (vectors[0] * last).sum(-1)
-    measured.append(torch.stack([v.square().sum(-1) for v in vectors[1:]], -1))
-    predicted.append(recursion(numbers, cosine) / measured[-1])
-    wrong["cross term B left out"].append(
-        recursion(numbers, cosine, cross=0.0) / measured[-1]
-    )
-    wrong["known component left out"].append(
-        recursion(numbers, cosine, known=0.0) / measured[-1]
-    )
+gated = [replace(mixed, negative_slope=a) for a in (0.0, 0.3, -0.5)]
+networks = [e.sample(200, generator=generator(0)) for e in gated]
+measured = [measure.every_map(network, first_axis(12)) for network in networks]
 
-# %%
+
+def relative(**spoiled):
+    """Predicted norms over the measured ones."""
+    return torch.cat([recursion(four, c, **spoiled) / norms for four, norms, c in measured])
+
+
 check.exact(
     "C1.recursion",
     "backprop norms of 600 dense networks after every map, by the recursion for the cosine",
-    torch.cat(predicted),
+    relative(),
     torch.ones(600, 6),
-    wrong={name: torch.cat(values) for name, values in wrong.items()},
+    wrong={
+        "cross term B left out": relative(cross=0.0),
+        "known component left out": relative(known=0.0),
+    },
 )
 
 # %% [markdown]
@@ -154,143 +112,60 @@ check.exact(
 
 
 # %%
-def table(feature_norm2, backprop_norm2, output):
-    f, layers = output.unsqueeze(-1), feature_norm2[:, :-1] * backprop_norm2
-    return torch.cat([feature_norm2[:, 1:], backprop_norm2, f, f**2, layers], -1)
-
-
-def backprop(gates, weights, readout):
-    vectors, norms = readout, []
-    for D, W in zip(reversed(gates), reversed(weights), strict=True):
-        delta = D[:, 0] * vectors
-        norms.append(delta.square().sum(-1))
-        vectors = torch.einsum("bij,bi->bj", W, delta)
-    return torch.stack(norms[::-1], -1)
-
-
-def feature_norms(run):
-    return torch.stack([h[:, 0].square().sum(-1) for h in run.post], -1)
-
-
-def dense(ensemble, count, generator):
-    """Rows of dense networks; and wrong ones, in which a part of the next network stands in."""
-    net = ensemble.sample(count, generator=generator)
-    run = feedforward.forward(net, first_axis(ensemble.widths[0]))
-    D, W, v = run.gates, net.weights, net.readout
-    other_D, other_W = ([part.roll(1, 0) for part in parts] for parts in (D, W))
-    right = backprop(D, W, v)
-    wrong = backprop(D, other_W, v.roll(1, 0)), backprop(other_D, W, v), right.roll(1, 0)
-    return [table(feature_norms(run), part, run.output[:, 0]) for part in (right, *wrong)]
-
-
 def simulated(ensemble, count, generator):
     draw = simulate(ensemble, count, generator=generator)
-    return table(draw.feature_norm2, draw.backprop_norm2, draw.output)
+    return measure.row(draw.feature_norm2, draw.backprop_norm2, draw.output)
 
 
 # %%
+leaky = replace(mixed, law=spectra.projector, negative_slope=0.3)
+linear = replace(mixed, law=spectra.power_law, negative_slope=1)
+narrow = Ensemble((3, 1, 2, 4, 1), (1, 1, 1.5, 1), readout_norm=1.5)
 cases = {
     "relu": ("ReLU, two-level spectra", mixed),
-    "leaky": (
-        "slope 0.3, projectors",
-        replace(mixed, law=spectra.projector, negative_slope=0.3),
-    ),
+    "leaky": ("slope 0.3, projectors", leaky),
     "random": ("ReLU, random spectra", replace(mixed, law=spectra.uniform_sphere)),
-    "linear": (
-        "linear, power laws",
-        replace(mixed, law=spectra.power_law, negative_slope=1),
-    ),
-    "narrow": (
-        "ReLU, widths 3, 1, 2, 4, 1",
-        Ensemble((3, 1, 2, 4, 1), (1, 1, 1.5, 1), readout_norm=1.5),
-    ),
+    "linear": ("linear, power laws", linear),
+    "narrow": ("ReLU, widths 3, 1, 2, 4, 1", narrow),
 }
-shortcuts = ("fresh weights", "fresh gates", "separate passes")
+# Not every shortcut is tried everywhere: open gates, for one, are all equal.
+shortcuts = {"linear": ["fresh weights"], "narrow": ["separate passes"]}
 rows, claims = {}, {}
 for i, (name, (text, e)) in enumerate(cases.items()):
-    truth, *wrongs = dense(e, dense_networks, generator(10 + i))
+    network = e.sample(dense_networks, generator=generator(10 + i))
+    truth, wrong = measure.dense_rows(network, first_axis(e.widths[0]))
     draws = simulated(e, simulated_networks, generator(20 + i))
-    rows[name] = truth, draws, wrongs[0]
-    wrong = dict(zip(shortcuts, wrongs, strict=True))
-    if e.negative_slope == 1:
-        wrong = {"fresh weights": wrongs[0]}  # open gates are all equal
-    other = spectra.two_level if e.law == spectra.projector else spectra.projector
-    if name == "narrow":
-        wrong = {"separate passes": wrongs[2]}
-    else:
-        wrong["another spectrum"] = simulated(
-            replace(e, law=other), dense_networks, generator(30 + i)
-        )
+    rows[name] = truth, draws, wrong["fresh weights"]
+    wrong = {shortcut: wrong[shortcut] for shortcut in shortcuts.get(name, wrong)}
+    if name != "narrow":
+        other = replace(e, law=another_law(e))
+        wrong["another spectrum"] = simulated(other, dense_networks, generator(30 + i))
     if e.negative_slope == 0:
         gates_open = replace(e, negative_slope=1)
         wrong["gates all open"] = simulated(gates_open, dense_networks, generator(40 + i))
-    claims[name] = same_law(
-        f"C1.same-law-{name}",
-        f"dense networks against simulation: {text}",
-        draws,
-        truth,
-        wrong=wrong,
-        seed=seed,
-    )
-    print(f"largest distance as a share of the allowed one: {1 - claims[name].slack:.1f}")
-    display(claims[name])
+    text = f"dense networks against simulation: {text}"
+    claim = same_law(f"C1.same-law-{name}", text, draws, truth, wrong=wrong, seed=seed)
+    print(f"largest distance as a share of the allowed one: {1 - claim.slack:.1f}")
+    display(claim)
+    claims[name] = claim
 glue("dense-networks", dense_networks)
 glue("noticed-distance", 100 * claims["relu"].noticeable)
 
 # %%
 quantities = [*(f"|h{l}|^2" for l in (1, 2, 3)), *(f"|delta{l}|^2" for l in (1, 2, 3))]
 quantities += ["f", "f^2", *(f"Theta{l}" for l in (1, 2, 3))]
-pair = np.triu_indices(len(quantities), 1)
-correlation = [np.corrcoef(part.argsort(0).argsort(0).T)[pair] for part in rows["relu"]]
-in_dense, in_simulation, in_fresh = correlation
-worst = np.abs(in_fresh - in_simulation).argmax()
-delta1_with_output = list(zip(*pair, strict=True)).index((3, 7))
-glue("correlation-true", float(in_simulation[delta1_with_output]))
-glue("correlation-fresh", float(in_fresh[delta1_with_output]))
+correlations = [measure.rank_correlations(part, quantities) for part in rows["relu"]]
+in_dense, in_simulation, in_fresh = correlations
+worst = max(in_fresh, key=lambda pair: abs(in_fresh[pair] - in_simulation[pair]))
+glue("correlation-true", float(in_simulation["|delta1|^2", "f^2"]))
+glue("correlation-fresh", float(in_fresh["|delta1|^2", "f^2"]))
 print(
-    f"rank correlations of {len(pair[0])} pairs; fresh weights err most for",
-    f"{quantities[pair[0][worst]]} and {quantities[pair[1][worst]]}:",
+    f"rank correlations of {len(in_fresh)} pairs; fresh weights err most for {' and '.join(worst)}:",
     f"simulated {in_simulation[worst]:.1f}, dense {in_dense[worst]:.1f}, fresh weights {in_fresh[worst]:.1f}",
 )
 
 # %% mystnb={"figure": {"caption": "Dense sampling and exact simulation have the same joint law. ReLU networks of widths 12, 20, 24, 16. Left: difference of the distribution functions of five quantities, dense networks minus simulation, at the quantiles of the simulation; the shaded band is what the check allows. Right: Spearman correlations of all pairs of the eleven quantities. Hollow: backpropagation through fresh independent weights, as mean-field theory assumes; its dependence is wrong.", "name": "fig-c1-dense"}, "image": {"alt": "Left, five irregular curves close to zero, well inside a shaded band. Right, a scatter plot of correlations between 0 and 1: filled points lie on the diagonal, half a dozen hollow points lie far below it."}} tags=["hide-input"]
-truth, draws = (part.numpy() for part in rows["relu"][:2])
-chosen = {
-    r"$\|h_3\|^2$": 2,
-    r"$\|\delta_1\|^2$": 3,
-    r"$f^2$": 7,
-    r"$\Theta_2$": 9,
-    r"$\Theta_3$": 10,
-}
-levels = np.linspace(0.005, 0.995, 100)
-fig, axes = plotting.figure(1, 2, size=(8.4, 4.0))
-allowed = 100 * claims["relu"].interval[1] - 100 * claims["relu"].estimate
-axes[0].axhspan(-allowed, allowed, color="0.94")
-for (label, column), color in zip(chosen.items(), plotting.palette(5), strict=True):
-    quantiles = np.quantile(draws[:, column], levels)
-    share = np.searchsorted(np.sort(truth[:, column]), quantiles) / len(truth)
-    axes[0].plot(levels, 100 * (share - levels), color=color, label=label)
-plotting.theory(axes[1], (-0.05, 1.05), (-0.05, 1.05), color="0.5")
-blue, orange = plotting.palette(2)
-axes[1].plot(
-    in_simulation,
-    in_fresh,
-    "o",
-    mfc="none",
-    color=orange,
-    markersize=6,
-    label="fresh weights",
-)
-plotting.points(axes[1], in_simulation, in_dense, color=blue, label="dense networks")
-axes[0].set(
-    title="Distribution functions",
-    xlabel="quantile level of the simulation",
-    ylabel="difference in percent",
-    ylim=(-4.5, 4.5),
-)
-axes[1].set(title="Spearman correlations", xlabel="simulation", ylabel="dense sampling")
-plotting.legend(axes[0], loc="lower center", ncols=5, columnspacing=0.9)
-plotting.legend(axes[1], loc="upper left")
+fig = figures.same_law(*rows["relu"][:2], claims["relu"], correlations)
 
 # %% [markdown]
 # ## Moments of the kernel and of the features
@@ -298,8 +173,7 @@ plotting.legend(axes[1], loc="upper left")
 # One million simulated networks against the exact moments of every layer term (N1) and of every pair (N2).
 
 # %%
-draws = simulate(mixed, moment_networks, generator=generator(50))
-theta = draws.ntk_layers
+theta = simulate(mixed, moment_networks, generator=generator(50)).ntk_layers
 exact = ntk(mixed)
 display(
     check.sampled(
@@ -312,16 +186,16 @@ display(
     )
 )
 i, j = torch.triu_indices(4, 4)
+projector = ntk(replace(mixed, law=spectra.projector)).second[i, j]
+independent = exact.layer_means[i] * exact.layer_means[j]
 check.sampled(
     "C1.kernel-second-moments",
     "second moments of all pairs of layer terms in the same networks, against N2",
     theta[:, i] * theta[:, j],
     exact.second[i, j],
     wrong={
-        "projector in place of two-level": ntk(
-            replace(mixed, law=spectra.projector)
-        ).second[i, j],
-        "independent layer terms": (exact.layer_means[:, None] * exact.layer_means)[i, j],
+        "projector in place of two-level": projector,
+        "independent layer terms": independent,
     },
     seed=seed,
 )
@@ -330,7 +204,6 @@ check.sampled(
 # Networks that die: all backprop norms, the output and the kernel's layer terms are 0, and no NaN appears.
 
 # %%
-narrow = cases["narrow"][1]
 draws = simulate(narrow, simulated_networks, generator=generator(51))
 dead = (draws.ntk_layers[:, -1] == 0).double()
 alive = math.prod(1 - 0.5**n for n in narrow.widths[1:])
@@ -358,17 +231,16 @@ large = {
     "two-level": Ensemble(shape, wide_width / 4).preserving(),
     "projector": Ensemble(shape, wide_width // 100, law=spectra.projector).preserving(),
 }
-wide = {
-    name: simulate(e, wide_networks, generator=generator(60 + i))
-    for i, (name, e) in enumerate(large.items())
-}
-for name, e in large.items():
+wide = {}
+for i, (name, e) in enumerate(large.items()):
+    wide[name] = simulate(e, wide_networks, generator=generator(60 + i))
     print(f"{name}: fluctuation exponent {fluctuation_exponent(e):.3f}")
     glue(f"exponent-{name}", fluctuation_exponent(e))
 
 # %%
 every = wide_depth // 5
 theta, exact = wide["two-level"].ntk_layers[:, ::every], ntk(large["two-level"])
+projector = ntk(replace(large["two-level"], law=spectra.projector))
 means = exact.layer_means[::every]
 display(
     check.sampled(
@@ -381,18 +253,15 @@ display(
     )
 )
 i, j = torch.triu_indices(len(means), len(means))
+ratios = [e.log_layer_ratios[::every, ::every].exp()[i, j] for e in (exact, projector)]
 check.sampled(
     "C1.wide-kernel-second-moments",
     "second moments of all pairs of these terms, relative to their means, against N2",
     theta[:, i] * theta[:, j] / (means[i] * means[j]),
-    exact.log_layer_ratios[::every, ::every].exp()[i, j],
+    ratios[0],
     wrong={
         "no fluctuation": torch.ones(len(i)),
-        "projector of the same stable rank": ntk(
-            replace(large["two-level"], law=spectra.projector)
-        )
-        .log_layer_ratios[::every, ::every]
-        .exp()[i, j],
+        "projector of the same stable rank": ratios[1],
     },
     seed=seed,
 )
@@ -406,10 +275,8 @@ typical = {name: log_growth(e) for name, e in large.items()}
 variance = torch.stack([t.variance.sum() for t in typical.values()])
 mean = torch.stack([t.mean.sum() for t in typical.values()])
 growth = [wide[name].log_feature_norm2.diff(dim=-1) - typical[name].mean for name in large]
-ranks = torch.tensor(
-    [[e.stable_ranks[0], e.participation_ranks[0]] for e in large.values()]
-)
-with_stable_rank = variance + 2 * wide_depth * (1 / ranks[:, 0] - 1 / ranks[:, 1])
+gap = [1 / e.stable_ranks[0] - 1 / e.participation_ranks().value[0] for e in large.values()]
+with_stable_rank = variance + 2 * wide_depth * torch.tensor(gap)
 check.sampled(
     "C1.log-variance",
     "sum over 1,000 layers of the variance of their log growth, against F5: two-level and projector",
@@ -421,6 +288,7 @@ check.sampled(
 
 # %%
 standardized = torch.stack([g.sum(-1) for g in growth], -1) / variance.sqrt()
+wider = (with_stable_rank / variance).sqrt()
 normal = torch.randn(normal_draws, 2, generator=generator(70))
 same_law(
     "C1.log-normal",
@@ -429,45 +297,32 @@ same_law(
     normal,
     wrong={
         "centred at the log of the mean": normal - mean / variance.sqrt(),
-        "stable rank in place of participation rank": normal
-        * (with_stable_rank / variance).sqrt(),
+        "stable rank in place of participation rank": normal * wider,
     },
     seed=seed,
 )
 
 # %%
-kernels = {name: ntk(e) for name, e in large.items()}
-logs = {
-    name: draws.log_ntk_layers.logsumexp(-1) - kernels[name].log_mean
-    for name, draws in wide.items()
-}
-for name, x in logs.items():
-    glue(f"deviation-{name}", x.std().item())
-    glue(f"typical-{name}", x.mean().exp().item())
+panels = {}
+for (name, e), *normal in zip(large.items(), mean, variance, strict=True):
+    exact = ntk(e)
+    log_norm = wide[name].log_feature_norm2[:, -1]
+    log_kernel = wide[name].log_ntk_layers.logsumexp(-1) - exact.log_mean
+    log_normal = -exact.log_ratio / 2, exact.log_ratio  # the law with these two moments
+    panels[name] = {
+        r"$\log\|h_L\|^2$": (log_norm, *normal),
+        r"$\log\,\Theta/\mathbb{E}\Theta$": (log_kernel, *log_normal),
+    }
+    glue(f"deviation-{name}", log_kernel.std().item())
+    glue(f"typical-{name}", log_kernel.mean().exp().item())
 
 # %% mystnb={"figure": {"caption": "One network of width 100,000 and depth 1,000 is far from the mean of many. Distribution of the log squared feature norm and of the log kernel relative to its mean, for projectors of rank 1,000 (left) and two-level spectra of stable rank 25,000 (right; note the scale); 4,500 networks each. Lines: for the feature norm the normal law with the parameters of F5; for the kernel the log-normal law with the mean of N1 and the second moment of N2, which is an approximation.", "name": "fig-c1-wide"}, "image": {"alt": "Two panels with two bell-shaped histograms each. The smooth predicted normal curves follow the outlines of the histograms; in the left panel the kernel's histogram is narrower and lies further right than the feature norm's."}} tags=["hide-input"]
-fig, axes = plotting.figure(1, 2, size=(8.4, 3.7))
-for ax, (i, name) in zip(axes, ((1, "projector"), (0, "two-level")), strict=True):
-    curves = {
-        r"$\log\|h_L\|^2$": (wide[name].log_feature_norm2[:, -1], mean[i], variance[i]),
-        r"$\log\,\Theta/\mathbb{E}\Theta$": (
-            logs[name],
-            -kernels[name].log_ratio / 2,
-            kernels[name].log_ratio,
-        ),
-    }
-    for (label, (x, m, v)), color in zip(curves.items(), plotting.palette(2), strict=True):
-        print(
-            f"{name}, {label}: mean {x.mean():.2g} (line {m:.2g}), deviation {x.std():.2g} (line {v.sqrt():.2g})"
-        )
-        grid = m + v.sqrt() * torch.linspace(-3.5, 3.5, 150)
-        density = (-((grid - m) ** 2) / (2 * v)).exp() / (2 * math.pi * v).sqrt()
-        ax.hist(x.numpy(), 40, density=True, color=color, alpha=0.3)
-        plotting.theory(ax, grid, density, color=color, label=label)
-    ax.axvline(0, color="0.3", linestyle="--", linewidth=1)
-    ax.set(title=name, xlabel="logarithm", ylim=(0, 1.3 * ax.get_ylim()[1]))
-axes[0].set_ylabel("density")
-plotting.legend(axes[0], loc="upper left")
+panels = dict(reversed(panels.items()))
+for name, curves in panels.items():
+    for label, (x, m, v) in curves.items():
+        found = f"mean {x.mean():.2g} (line {m:.2g}), deviation {x.std():.2g} (line {v.sqrt():.2g})"
+        print(f"{name}, {label}: {found}")
+fig = figures.wide(panels)
 
 # %% [markdown]
 # The spread of the kernel over four spectra and depths up to 1,000, at the same width: N2 at sizes where it could not
@@ -490,19 +345,7 @@ for i, (label, (law, r)) in enumerate(ladder.items()):
     print(label, "deviation of log Theta:", " ".join(f"{x:.2g}" for x in spread[label]))
 
 # %% mystnb={"figure": {"caption": "The kernel of a network of width 100,000 is nearly deterministic, or not, according to depth over participation rank. Points: standard deviation of the log kernel over 1,000 simulated networks; 95 % intervals are smaller than the points. Lines: the value that a log-normal kernel with the second moment of N2 would have. The line leaves the points where the deviation passes 1, since the kernel is then no longer log-normal; the second moment itself stays exact.", "name": "fig-c1-depth"}, "image": {"alt": "Log-log plot of the standard deviation of the log kernel against depth from 10 to 1,000. Four rising straight lines with points on them, higher for lower stable rank; at the top right a point lies slightly below its line."}} tags=["hide-input"]
-fig, ax = plotting.figure(size=(6.4, 4.0))
-for (label, y), color in zip(spread.items(), plotting.palette(4), strict=True):
-    plotting.theory(ax, depths, lines[label], color=color)
-    plotting.points(
-        ax, depths, y, 1.96 * y / math.sqrt(2 * depth_networks), color=color, label=label
-    )
-ax.set(
-    xscale="log",
-    yscale="log",
-    xlabel="depth $L$",
-    ylabel=r"standard deviation of $\log\,\Theta$",
-)
-plotting.legend(ax, loc="upper left")
+fig = figures.depth(depths, spread, lines, depth_networks)
 
 # %% [markdown]
 # ## Several inputs, forwards: the same law as dense sampling (C2)
@@ -513,66 +356,32 @@ plotting.legend(ax, loc="upper left")
 
 
 # %%
-def pairs(gram, output):
-    norm = gram.diagonal(dim1=-2, dim2=-1).sqrt()
-    size = norm.unsqueeze(-1) * norm.unsqueeze(-2)
-    gram = torch.where(
-        gram.abs() > 1e-12 * size, gram, 0.0
-    )  # disjoint supports, up to rounding
-    i, j = torch.triu_indices(*gram.shape[-2:])
-    return torch.cat([gram[:, 1:, i, j].flatten(1), output], -1)
-
-
-def own_networks(h):
-    """Give input i the features (or the output) of the network i places before."""
-    return torch.stack([part.roll(i, 0) for i, part in enumerate(h.unbind(1))], 1)
-
-
-def several(e, x, count, generator):
-    """Rows of dense networks; and wrong ones, in which each input has a network of its own."""
-    run = feedforward.forward(e.sample(count, generator=generator), x)
-    alone = [own_networks(h) for h in run.post], own_networks(run.output)
-    sides = (run.post, run.output), alone
-    return [pairs(torch.stack([h @ h.mT for h in post], 1), f) for post, f in sides]
-
-
 def drawn(e, x, count, generator):
     draw = features(e, x, count, generator=generator)
-    return pairs(draw.gram, draw.output)
+    return measure.pairs(draw.gram, draw.output)
 
 
 # %%
 x, y, z = torch.randn(3, 12, generator=generator(90))
-short = torch.randn(2, 4, generator=generator(91))
-special = torch.stack([short[0], short[1], short[0], -short[0], 0 * short[0]])
+a, b = torch.randn(2, 4, generator=generator(91))
+special = torch.stack([a, b, a, -a, 0 * a])
 narrow = Ensemble((4, 6, 3, 9), (2.5, 3, 1.5), law=spectra.projector)
+random = replace(mixed, negative_slope=0.3, law=spectra.uniform_sphere)
 cases = {
     "relu": ("ReLU, two-level spectra, 3 inputs", mixed, torch.stack([x, y, z])),
-    "random": (
-        "slope 0.3, random spectra, 2 inputs",
-        replace(mixed, negative_slope=0.3, law=spectra.uniform_sphere),
-        torch.stack([x, y]),
-    ),
+    "random": ("slope 0.3, random spectra, 2 inputs", random, torch.stack([x, y])),
     "special": ("widths 4, 6, 3, 9, five special inputs", narrow, special),
 }
 for i, (name, (text, e, inputs)) in enumerate(cases.items()):
-    truth, alone = several(e, inputs, several_dense, generator(92 + i))
-    other = spectra.two_level if e.law == spectra.projector else spectra.projector
-    others = {
-        "another spectrum": replace(e, law=other),
-        "gates all open": replace(e, negative_slope=1),
-    }
-    claim = same_law(
-        f"C2.same-law-{name}",
-        f"dense networks against simulation: {text}",
-        drawn(e, inputs, several_simulated, generator(95 + i)),
-        truth,
-        wrong={"a network for each input": alone}
-        | {
-            k: drawn(o, inputs, several_dense, generator(98 + i)) for k, o in others.items()
-        },
-        seed=seed,
-    )
+    network = e.sample(several_dense, generator=generator(92 + i))
+    truth, alone = measure.dense_pairs(network, inputs)
+    draws = drawn(e, inputs, several_simulated, generator(95 + i))
+    wrong = {"a network for each input": alone}
+    other, gates_open = replace(e, law=another_law(e)), replace(e, negative_slope=1)
+    wrong["another spectrum"] = drawn(other, inputs, several_dense, generator(98 + i))
+    wrong["gates all open"] = drawn(gates_open, inputs, several_dense, generator(98 + i))
+    text = f"dense networks against simulation: {text}"
+    claim = same_law(f"C2.same-law-{name}", text, draws, truth, wrong=wrong, seed=seed)
     print(f"largest distance as a share of the allowed one: {1 - claim.slack:.1f}")
     glue(f"several-{name}", 100 * claim.noticeable)
     display(claim)
@@ -581,28 +390,23 @@ glue("several-dense", several_dense)
 # %% [markdown]
 # With one input, features and output must have the law that the simulation of C1 gives them.
 
+
 # %%
+def norms_and_output(draw):
+    f = draw.output.view(-1, 1)
+    return torch.cat([draw.feature_norm2.flatten(1), f, f**2], -1)
+
+
 single = features(mixed, first_axis(12), several_simulated, generator=generator(101))
 chain = simulate(mixed, several_simulated, generator=generator(102))
-both = [
-    torch.cat(
-        [d.feature_norm2.flatten(1), d.output.view(-1, 1), d.output.view(-1, 1) ** 2], -1
-    )
-    for d in (single, chain)
-]
-fewer = features(
-    replace(mixed, widths=(12, 20, 24, 12)),
-    first_axis(12),
-    several_simulated,
-    generator=generator(103),
-)
-output = fewer.output.view(-1, 1)
-fewer = torch.cat([fewer.feature_norm2.flatten(1), output, output**2], -1)
+cut = replace(mixed, widths=(12, 20, 24, 12))
+fewer = features(cut, first_axis(12), several_simulated, generator=generator(103))
 same_law(
     "C2.one-input",
     "at one input, against the simulation of C1: ReLU, two-level spectra",
-    *both,
-    wrong={"a last layer of 12 neurons": fewer},
+    norms_and_output(single),
+    norms_and_output(chain),
+    wrong={"a last layer of 12 neurons": norms_and_output(fewer)},
     seed=seed,
 )
 
@@ -662,15 +466,13 @@ def deviation(p):
 apart = torch.zeros(2, wide_width)
 apart[0, 0], apart[1, 0], apart[1, 1] = 1.0, math.cos(start), math.sin(start)
 tower, r = (wide_width,) * (angle_depth + 1), 100
-equal = {
-    "two-level": Ensemble(tower, r).preserving(),
-    "projector": Ensemble(tower, r, law=spectra.projector).preserving(),
-}
+laws = {"two-level": spectra.two_level, "projector": spectra.projector}
 angles, participation = {}, {}
-for k, (name, e) in enumerate(equal.items()):
+for k, (name, law) in enumerate(laws.items()):
+    e = Ensemble(tower, r, law=law).preserving()
     draw = features(e, apart, angle_networks, generator=generator(105 + k))
     angles[name] = draw.angle[:, :, 0, 1].double()
-    participation[name] = e.participation_ranks[0]
+    participation[name] = e.participation_ranks().value[0]
     glue(f"angle-participation-{name}", participation[name])
     last = angles[name][:, -1].rad2deg()
     glue(f"angle-deviation-{name}", float(last.std()))
@@ -699,24 +501,8 @@ check.empirical(
 )
 
 # %% mystnb={"figure": {"caption": "Width alone does not make angles deterministic. Two inputs, 120 degrees apart, in ReLU networks of width 100,000 and stable rank 100, simulated without matrices. Left: their angle after each layer; points are means over 100 networks, bars hold one standard deviation of single networks, the line is the recursion of infinite width. Right: that standard deviation, with 95 % intervals; lines are its leading order, which knows the participation rank only.", "name": "fig-c2-angles"}, "image": {"alt": "Left, a line falling from 120 to 35 degrees over eight layers, with points of two colours on it: the bars of the projector reach some 6 degrees to each side, those of the two-level spectrum are hardly visible. Right, with a logarithmic axis, two parallel lines a factor ten apart, each with points on it, the projector's above."}} tags=["hide-input"]
-fig, axes = plotting.figure(1, 2, size=(8.4, 3.7))
-layers = torch.arange(angle_depth + 1)
-plotting.theory(axes[0], layers, limit.rad2deg(), color="0.3", label="infinite width")
-for k, (name, color) in enumerate(zip(angles, plotting.palette(2), strict=True)):
-    angle, p = angles[name].rad2deg(), participation[name]
-    label, spread = f"{name}, $p={p:.0f}$", angle.std(0)
-    plotting.points(
-        axes[0], layers + 0.3 * k - 0.15, angle.mean(0), spread, color=color, label=label
-    )
-    error = 1.96 * spread / math.sqrt(2 * angle_networks)
-    plotting.theory(axes[1], layers[1:], deviation(p)[1:].rad2deg(), color=color)
-    plotting.points(axes[1], layers[1:], spread[1:], error[1:], color=color, label=label)
-    print(
-        f"{name}: deviation after layers 1, 4, 8:",
-        *(f"{spread[l]:.1g}" for l in (1, 4, 8)),
-    )
-axes[0].set(xlabel="layer $l$", ylabel=r"angle $\theta_l$ (degrees)")
-axes[1].set(yscale="log", xlabel="layer $l$", ylabel="standard deviation (degrees)")
-axes[1].set_ylim(0.05, 40)
-plotting.legend(axes[0], loc="upper right")
-plotting.legend(axes[1], loc="upper right", ncols=2)
+leading = {name: deviation(p) for name, p in participation.items()}
+fig = figures.angles(limit, angles, participation, leading)
+for name, angle in angles.items():
+    found = [f"{angle[:, l].rad2deg().std():.1g}" for l in (1, 4, 8)]
+    print(f"{name}: deviation after layers 1, 4, 8:", *found)

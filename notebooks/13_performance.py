@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Performance: evidence
 #
-# Two kinds of evidence. How many operations and random numbers the fast forms take is counted here, exactly, and
+# Two kinds of evidence. How many operations and random variables the fast forms take is counted here, exactly, and
 # compared with P1; this is the same on every machine. How long they take was measured by `make bench`, whose results
 # lie in `notebooks/data/performance`; here they are only drawn, and held against the costs that P1 predicts.
 
@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from IPython.display import display
 from scipy.optimize import nnls
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from srlib import Ensemble, check, collapsed, ntk, plotting, spectra
+from measurements import performance as measure
+from srlib import Ensemble, check, ntk, plotting, spectra
 from srlib.check import glue
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -36,19 +36,6 @@ networks = 3  # networks of the counted empirical kernel
 inputs = 40  # inputs of the counted kernels
 rows = 8  # rows of the infinite-width kernel that are computed together
 samples = 5  # networks of the counted simulation
-
-
-# %%
-class Count(TorchDispatchMode):
-    """Count inverse sines and random numbers."""
-
-    names, total = ("asin", "randn", "_standard_gamma", "binomial"), 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        self.total += result.numel() if function.__name__.split(".")[0] in self.names else 0
-        return result
-
 
 # %% [markdown]
 # ## Operations (P1)
@@ -94,7 +81,7 @@ display(
 print("depth 10 and 20 at width 8:", *counted[-2:])
 
 # %% [markdown]
-# The infinite-width kernel: evaluations of the inverse sine, one for each layer and computed pair of inputs. For a
+# The infinite-width kernel: evaluations of the inverse tangent, one for each layer and computed pair of inputs. For a
 # kernel of inputs with themselves, a little more than half of all pairs are computed. With one row at a time it is
 # exactly those on and above the diagonal.
 
@@ -108,20 +95,20 @@ found, expected = [], []
 for depth in (1, 6):
     for size, computed in pairs.items():
         ensemble, x = Ensemble((3, *[8] * depth), 2), torch.randn(inputs, 3)
-        with Count() as counter:
+        with measure.Angles() as counter:
             ntk.infinite(ensemble, x, chunk_size=size)
         found.append(counter.total)
         expected.append(depth * computed)
 check.exact(
     "P1.infinite",
-    "inverse sines in the infinite-width kernel, for three sizes of chunks and depths 1 and 6",
+    "inverse tangents in the infinite-width kernel, for three sizes of chunks and depths 1 and 6",
     found,
     expected,
     wrong={"all pairs": [depth * inputs**2 for depth in (1, 6) for _ in pairs]},
 )
 
 # %% [markdown]
-# The exact simulation: random numbers, for spectra with different numbers of groups.
+# The exact simulation: random variables, for spectra with different numbers of groups.
 
 # %%
 simulated = {
@@ -131,17 +118,13 @@ simulated = {
     "power law": (Ensemble((50,) * 11, 7, law=spectra.power_law), 50),
     "power law, twice the depth": (Ensemble((50,) * 21, 7, law=spectra.power_law), 50),
 }
-drawn = []
-for ensemble, _ in simulated.values():
-    with Count() as counter:
-        collapsed.simulate(ensemble, samples)
-    drawn.append(counter.total)
+drawn = [measure.variables(ensemble, samples) for ensemble, _ in simulated.values()]
 depths = np.array([ensemble.depth for ensemble, _ in simulated.values()])
 groups = np.array([g for _, g in simulated.values()])
 display(
     check.exact(
         "P1.simulation",
-        "random numbers of the exact simulation, for five ensembles",
+        "random variables of the exact simulation, for five ensembles",
         drawn,
         samples * (depths * (3 * groups + 11) + 2),
         wrong={

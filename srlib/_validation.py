@@ -75,8 +75,8 @@ def floating_dtype(dtype: torch.dtype | None) -> torch.dtype:
 def matrix(W: Tensor, name: str = "W") -> Tensor:
     """Return a floating, finite tensor ``(..., m, n)`` in at least float32."""
     if not isinstance(W, Tensor) or not W.dtype.is_floating_point:
-        kind = W.dtype if isinstance(W, Tensor) else type(W).__name__
-        raise TypeError(f"{name} must be a real floating tensor, got {kind}")
+        raise TypeError(f"{name} must be a real floating tensor, got {kind(W)}")
+    dense(W, name)
     if W.ndim < 2 or 0 in W.shape[-2:]:
         raise ValueError(f"{name} must have shape (..., m, n) with m, n >= 1, got {tuple(W.shape)}")
     if not finite(W):
@@ -84,8 +84,49 @@ def matrix(W: Tensor, name: str = "W") -> Tensor:
     return W.to(compute_dtype(W.dtype))
 
 
+def dense(x: Tensor, name: str) -> None:
+    """Refuse a tensor that is nested or sparse, or that has a shape but no numbers."""
+    if x.is_nested or x.layout is not torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got {'a nested one' if x.is_nested else x.layout}")
+    if x.is_meta:
+        raise ValueError(f"{name} must hold numbers, got a tensor on the meta device")
+
+
+def kind(value: object) -> str:
+    """Return what a message calls a value of the wrong type: the dtype of a tensor, the type of anything else."""
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+
+
+def inputs(
+    x: Tensor, width: int, dtype: torch.dtype | None = None, *, batch: int | None = None, name: str = "x"
+) -> Tensor:
+    """Return finite inputs ``(N, width)`` of a floating dtype; with ``batch`` also ``(batch, N, width)``."""
+    if not isinstance(x, Tensor) or not x.dtype.is_floating_point or x.dtype != (dtype or x.dtype):
+        wanted = "a floating tensor" if dtype is None else f"a tensor of the weights' dtype {dtype}"
+        raise TypeError(f"{name} must be {wanted}, got {kind(x)}")
+    dense(x, name)
+    own = x.ndim == 3 and len(x) == batch
+    if (x.ndim != 2 and not own) or x.shape[-1] != width:
+        also = "" if batch is None else f"; inputs of each network's own have shape ({batch}, N, {width})"
+        raise ValueError(f"{name} must have shape (N, n_0) = (N, {width}), got {tuple(x.shape)}{also}")
+    if not finite(x):
+        raise ValueError(f"{name} must have finite entries, got NaN or infinity")
+    return x
+
+
+def per_network(value: float | Sequence[float] | Tensor, batch: int, name: str, like: Tensor) -> Tensor:
+    """Return one positive finite number for each network, in the dtype and on the device of another tensor."""
+    numbers = value.tolist() if isinstance(value, Tensor) else value
+    numbers = numbers if isinstance(numbers, Sequence) else [numbers] * batch
+    if len(numbers) != batch:
+        raise ValueError(f"{name} must be one number or one for each of the {batch} networks, got {len(numbers)}")
+    return like.new_tensor([positive(number, f"{name}[{b}]") for b, number in enumerate(numbers)])
+
+
 def finite(x: Tensor) -> bool:
     """Tell whether no entry is NaN or infinite, in one pass: both extremes of a tensor tell."""
+    dense(x, "the tensor")
+    x = x.detach().float() if x.dtype.itemsize == 1 else x.detach()  # eight bits have no extremes in torch
     return x.numel() == 0 or bool(torch.stack(x.aminmax()).isfinite().all())
 
 

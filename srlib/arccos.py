@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["between", "kappa0", "kappa1", "next_angle"]
+__all__ = ["angle", "kappa0", "kappa1", "next_angle"]
 
 
-def between(x: Tensor, y: Tensor) -> Tensor:
+def angle(x: Tensor, y: Tensor) -> Tensor:
     r"""Angles between vectors, accurate for nearly parallel and nearly opposite ones.
 
     .. math:: \theta = 2 \operatorname{atan2}\bigl(\|\hat x - \hat y\|, \|\hat x + \hat y\|\bigr) .
@@ -26,11 +26,17 @@ def between(x: Tensor, y: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> between(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]))
+    >>> angle(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]))
     tensor(1.5708)
     """
-    x, y = (torch.nn.functional.normalize(v, dim=-1, eps=0.0).nan_to_num() for v in (x, y))
+    x, y = _unit(x), _unit(y)
     return 2 * torch.atan2(torch.linalg.vector_norm(x - y, dim=-1), torch.linalg.vector_norm(x + y, dim=-1))
+
+
+def _unit(x: Tensor) -> Tensor:
+    largest = x.detach().abs().amax(-1, keepdim=True)
+    x = x / largest.masked_fill(largest == 0, 1)  # squares leave the floating range before norms do
+    return torch.nn.functional.normalize(x, dim=-1, eps=torch.finfo(x.dtype).tiny)
 
 
 def kappa0(theta: Tensor, negative_slope: float = 0.0) -> Tensor:

@@ -7,14 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from srlib import _validation, haar, spectra
-from srlib.spectra import Law
+from srlib._types import BatchFactory
+from srlib.network import Network
+from srlib.spectra import Average, Law, Levels
+from srlib.spectra.law import each, levels
 
-__all__ = ["Ensemble", "Network", "sample"]
+__all__ = ["Ensemble", "sample"]
 
 
 def sample(
@@ -33,8 +37,8 @@ def sample(
     .. math:: W = s\, U \operatorname{diag}(\sigma)\, V^\top ,
 
     with :math:`U, V` the first :math:`k = \min(m, n)` columns of independent Haar orthogonal matrices and
-    :math:`\sigma` from the law. Where more than half of the singular values are equal, as in two-level and projector
-    spectra, one Haar factor and a few directions of the other one suffice (M2).
+    :math:`\sigma` from the law. Where its levels say that at least half of the singular values are equal, as for
+    two-level and projector spectra, one Haar factor and a few directions of the other one suffice (M2).
 
     Parameters
     ----------
@@ -81,51 +85,44 @@ def sample(
     s = _validation.positive(spectral_norm, "spectral_norm")
     batch, dtype = _validation.batch_shape(batch), _validation.floating_dtype(dtype)
 
-    options = {"batch": batch, "generator": generator, "dtype": _validation.compute_dtype(dtype), "device": device}
+    compute = _validation.compute_dtype(dtype)
+    options: BatchFactory = {"batch": batch, "generator": generator, "dtype": compute, "device": device}
     sigma = s * law((m, n), r, **options)
-    W = _tall(m, n, sigma, **options) if m > n else _tall(n, m, sigma, **options).mT
-    return W.contiguous().to(dtype)
+    tall = _tall(max(m, n), k, sigma, levels(law, (m, n), r), options)
+    return (tall if m > n else tall.mT).contiguous().to(dtype)
 
 
-def _tall(m: int, n: int, sigma: Tensor, **options) -> Tensor:
+def _tall(m: int, n: int, sigma: Tensor, spectrum: Levels | None, options: BatchFactory) -> Tensor:
     """Draw ``U diag(sigma) V^T`` with ``m >= n``, by the cheapest of three ways."""
-    tau = sigma[..., n // 2, None]  # in descending order, what more than half of them equal stands in the middle
-    others = (sigma != tau).reshape(-1, n).any(0).nonzero().squeeze(-1)
-    if len(others) > n / 2:
+    middle, start, end = _middle(spectrum, n)
+    others = n - (end - start)
+    if others > n / 2:
         U = haar.orthogonal(m, n, **options)
         return haar.rotate(U * sigma.unsqueeze(-2), generator=options["generator"])
-    tau, spikes = tau.unsqueeze(-1), sigma[..., others].unsqueeze(-2)
-    if len(others) and not tau.any():
-        return _product(haar.orthogonal(m, len(others), **options) * spikes, haar.orthogonal(n, len(others), **options))
+    spikes = torch.cat([sigma[..., :start], sigma[..., end:]], -1).unsqueeze(-2)
+    if others and middle == 0:
+        return _product(haar.orthogonal(m, others, **options) * spikes, haar.orthogonal(n, others, **options))
+    tau = sigma[..., start, None, None]
     Q = haar.orthogonal(m, n, **options)  # M2 (e)
-    if not len(others):
+    if not others:
         return Q.mul_(tau)
-    V = haar.orthogonal(n, len(others), **options)
+    V = haar.orthogonal(n, others, **options)
     return _product((Q @ V) * (spikes - tau), V).add_(tau * Q)
+
+
+def _middle(spectrum: Levels | None, n: int) -> tuple[float, int, int]:
+    """Return the singular value in the middle, which any that more than half are equal to is, and where it stands."""
+    if spectrum is None:
+        return math.nan, 0, 0
+    ends = spectrum.multiplicities.cumsum(0)
+    level = int((ends <= n // 2).sum())
+    end = int(ends[level])
+    return spectrum.values[level].item(), end - int(spectrum.multiplicities[level]), end
 
 
 def _product(A: Tensor, V: Tensor) -> Tensor:
     """Return ``A V^T``, column by column in memory as the Haar factors are."""
     return (V @ A.mT).mT
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    r"""A batch of bias-free networks :math:`f(x) = v \cdot \varphi(W_L \varphi(\cdots \varphi(W_1 x)))`.
-
-    Parameters
-    ----------
-    weights
-        :math:`W_1, \dots, W_L`, each of shape ``(batch, n_l, n_{l-1})``.
-    readout
-        :math:`v`, shape ``(batch, n_L)``.
-    negative_slope
-        Slope :math:`a` of the activation on negative inputs: 0 is ReLU, 1 is linear.
-    """
-
-    weights: tuple[Tensor, ...]
-    readout: Tensor
-    negative_slope: float = 0.0
 
 
 @dataclass(frozen=True, init=False)
@@ -216,16 +213,41 @@ class Ensemble:
         """Shapes ``(n_l, n_{l-1})`` of the layers."""
         return tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
 
-    @property
-    def quartic_traces(self) -> tuple[float, ...]:
-        r"""Mean quartic traces :math:`q_l` of the layers; see :func:`srlib.spectra.mean_quartic_trace`."""
-        layers = zip(self.shapes, self.stable_ranks, strict=True)
-        return tuple(spectra.mean_quartic_trace(self.law, shape, r) for shape, r in layers)
+    @cached_property
+    def layers(self) -> tuple[tuple[tuple[int, int], float], ...]:
+        """Shape and stable rank of each layer."""
+        return tuple(zip(self.shapes, self.stable_ranks, strict=True))
 
-    @property
-    def participation_ranks(self) -> tuple[float, ...]:
-        r"""Participation ranks :math:`p_l = r_l^2 / q_l` of the layers."""
-        return tuple(r**2 / q for r, q in zip(self.stable_ranks, self.quartic_traces, strict=True))
+    def quartic_traces(self) -> Average[tuple[float, ...]]:
+        r"""Mean quartic traces of the layers, exact or by simulation: :func:`srlib.spectra.mean_quartic_trace`.
+
+        Returns
+        -------
+        Average
+            The means :math:`q_l`, one a layer, and their standard errors.
+
+        Examples
+        --------
+        >>> Ensemble((4, 4, 4), [1.75, 4]).quartic_traces()
+        Average(value=(1.1875, 4.0), error=(0.0, 0.0))
+        """
+        return Average(*zip(*each(spectra.mean_quartic_trace, self.law, self.layers), strict=True))
+
+    def participation_ranks(self) -> Average[tuple[float, ...]]:
+        r"""Participation ranks of the layers, :math:`p_l = r_l^2 / q_l`.
+
+        Returns
+        -------
+        Average
+            The ranks, one a layer, and their standard errors, from those of :meth:`quartic_traces`.
+
+        Examples
+        --------
+        >>> Ensemble((4, 4), 2, law=spectra.projector).participation_ranks()
+        Average(value=(2.0,), error=(0.0,))
+        """
+        quartic = zip(self.stable_ranks, *self.quartic_traces(), strict=True)
+        return Average(*zip(*((r**2 / q, r**2 / q * (error / q)) for r, q, error in quartic), strict=True))
 
     def preserving(self) -> Ensemble:
         r"""The same ensemble with the spectral norms that keep :math:`\mathbb{E}\|h_l\|^2` constant (F2).
@@ -243,8 +265,7 @@ class Ensemble:
         (4.0,)
         """
         eta = (1 + self.negative_slope**2) / 2
-        layers = zip(self.shapes, self.stable_ranks, strict=True)
-        return replace(self, spectral_norms=[math.sqrt(n / (eta * r)) for (_, n), r in layers])
+        return replace(self, spectral_norms=tuple(math.sqrt(n / (eta * r)) for (_, n), r in self.layers))
 
     def sample(
         self,
@@ -279,16 +300,16 @@ class Ensemble:
         ValueError
             If ``batch`` is negative.
         """
-        options = {"batch": batch, "generator": generator, "dtype": dtype, "device": device}
-        layers = zip(self.shapes, self.stable_ranks, self.spectral_norms, strict=True)
-        weights = tuple(sample(shape, r, spectral_norm=s, law=self.law, **options) for shape, r, s in layers)
+        options: BatchFactory = {"batch": batch, "generator": generator, "dtype": dtype, "device": device}
+        layers = zip(self.layers, self.spectral_norms, strict=True)
+        weights = tuple(sample(*layer, spectral_norm=s, law=self.law, **options) for layer, s in layers)
         readout = self.readout_norm * haar.orthogonal(self.widths[-1], 1, **options).squeeze(-1)
-        return Network(weights, readout, self.negative_slope)
+        return Network(weights, readout, negative_slope=self.negative_slope)
 
 
 def _per_layer(value: float | Sequence[float], depth: int, name: str) -> tuple[float, ...]:
     if isinstance(value, Real) or getattr(value, "ndim", None) == 0:
-        return (value,) * depth
+        return (cast("float", value),) * depth
     if not isinstance(value, Iterable):
         raise TypeError(f"{name} must be one real number or {depth} of them, one a layer, got {value!r}")
     values = tuple(value)

@@ -1,15 +1,15 @@
 """Feed-forward maps of the random model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.ensemble import Network
+from srlib.network import Network
 
-__all__ = ["Activations", "forward", "jacobian"]
+__all__ = ["Activations", "activations", "forward", "gate", "jacobian", "propagate", "read"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Activations:
     gates
         Diagonals of :math:`D_1, \dots, D_L`, :math:`D_l = \operatorname{diag}\varphi'(a_l)`, shape ``(batch, N, n_l)``.
     output
-        :math:`f(x) = v \cdot h_L`, shape ``(batch, N)``.
+        :math:`f(x) = V h_L + b_{L+1}`, shape ``(batch, N)``, or ``(batch, N, C)`` for several outputs.
     """
 
     post: tuple[Tensor, ...]
@@ -34,15 +34,15 @@ class Activations:
 def forward(network: Network, x: Tensor) -> Activations:
     r"""Run a batch of networks on the same inputs.
 
-    .. math:: a_l = W_l h_{l-1}, \qquad h_l = D_l a_l = \varphi(a_l), \qquad f(x) = v \cdot h_L .
+    .. math:: a_l = W_l h_{l-1} + b_l, \qquad h_l = D_l a_l = \varphi(a_l), \qquad f(x) = V h_L + b_{L+1} .
 
     Parameters
     ----------
     network
         A batch of networks, from :meth:`~srlib.ensemble.Ensemble.sample` or built from your own weights.
     x
-        Inputs, shape ``(N, n_0)``, of the weights' dtype and device; :math:`N` may be 0. Half precision is computed
-        in float32.
+        Inputs of the weights' dtype and device: ``(N, n_0)``, the same for all networks, or ``(batch, N, n_0)``;
+        :math:`N` may be 0. Half precision is computed in float32.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def forward(network: Network, x: Tensor) -> Activations:
     TypeError
         If ``x`` is not a tensor of the weights' dtype.
     ValueError
-        If ``x`` does not have shape ``(N, n_0)`` or holds NaN or infinity.
+        If ``x`` does not have one of these shapes, or holds NaN or infinity.
 
     Examples
     --------
@@ -64,28 +64,121 @@ def forward(network: Network, x: Tensor) -> Activations:
     >>> result.post[-1].shape, result.output.shape
     (torch.Size([5, 2, 8]), torch.Size([5, 2]))
     """
-    first = network.weights[0]
-    if not isinstance(x, Tensor) or x.dtype != first.dtype:
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x must be a tensor of the weights' dtype {first.dtype}, got {kind}")
-    if x.ndim != 2 or x.shape[1] != first.shape[-1]:
-        raise ValueError(f"x must have shape (N, n_0) = (N, {first.shape[-1]}), got {tuple(x.shape)}")
-    if not _validation.finite(x):
-        raise ValueError("x must have finite entries, got NaN or infinity")
+    x = _validation.inputs(x, network.widths[0], network.dtype, batch=network.batch)
+    compute = _validation.compute_dtype(network.dtype)
+    run = activations(network.to(dtype=compute), x.to(compute))
+    return Activations(
+        tuple(h.to(x.dtype) for h in run.post), tuple(D.to(x.dtype) for D in run.gates), run.output.to(x.dtype)
+    )
 
-    compute = _validation.compute_dtype(x.dtype)
-    h = x.to(compute).expand(first.shape[0], *x.shape)
-    post, gates = [h], []
-    for W in network.weights:
-        a = (W.to(compute) @ h.mT).mT  # inputs as columns: BLAS is a fifth faster than on rows
-        gate = torch.gt(a.detach(), 0, out=torch.empty_like(a))
-        if network.negative_slope:
-            gate.masked_fill_(gate == 0, network.negative_slope)
-        h = gate * a
-        post.append(h)
+
+def activations(network: Network, x: Tensor) -> Activations:
+    r"""The pure part of :func:`forward`: no check and no copy, for :func:`torch.func.vmap` and :func:`torch.compile`.
+
+    Parameters
+    ----------
+    network
+        A batch of networks, in float32 or float64.
+    x
+        Inputs, as for :func:`forward`.
+
+    Returns
+    -------
+    Activations
+        Post-activations, gates and outputs.
+
+    Examples
+    --------
+    >>> network = Network((), torch.ones(1, 2))
+    >>> torch.func.vmap(lambda x: activations(network, x).output)(torch.eye(2).unsqueeze(1)).shape
+    torch.Size([2, 1, 1])
+    """
+    post, gates = [x.expand(network.batch, *x.shape[-2:])], []
+    for _, gate, h in propagate(network, post[0]):
         gates.append(gate)
-    output = torch.einsum("bni,bi->bn", h, network.readout.to(compute))
-    return Activations(tuple(h.to(x.dtype) for h in post), tuple(g.to(x.dtype) for g in gates), output.to(x.dtype))
+        post.append(h)
+    return Activations(tuple(post), tuple(gates), read(network, post[-1]))
+
+
+def propagate(network: Network, h: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    r"""Yield :math:`a_l`, the diagonal of :math:`D_l` and :math:`h_l` for :math:`l = 1, \dots, L`.
+
+    The one forward pass; everything else that runs a network goes through it. As pure as :func:`activations`, and
+    nothing is kept.
+
+    Parameters
+    ----------
+    network
+        A batch of networks.
+    h
+        :math:`h_0`, shape ``(batch, N, n_0)``, of the weights' dtype.
+
+    Yields
+    ------
+    tuple of Tensor
+        Each of shape ``(batch, N, n_l)``; no gradient flows through the gates.
+
+    Examples
+    --------
+    >>> network = Network((torch.tensor([[[1.0], [-1.0]]]),), torch.ones(1, 2))
+    >>> [[part.tolist() for part in layer] for layer in propagate(network, torch.tensor([[[3.0]]]))]
+    [[[[[3.0, -3.0]]], [[[1.0, 0.0]]], [[[3.0, -0.0]]]]]
+    """
+    for l, W in enumerate(network.weights):
+        a = (W @ h.mT).mT  # inputs as columns: BLAS is a fifth faster than on rows
+        if network.biases is not None:
+            a = a + network.biases[l].unsqueeze(1)
+        D = gate(a, network.negative_slope)
+        h = D * a
+        yield a, D, h
+
+
+def gate(a: Tensor, negative_slope: float = 0.0) -> Tensor:
+    r"""Diagonal of :math:`D = \operatorname{diag} \varphi'(a)`; at the kink a gate counts as closed.
+
+    Parameters
+    ----------
+    a
+        Pre-activations, any shape.
+    negative_slope
+        Slope of the activation on negative inputs.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of ``a``; no gradient flows through it.
+
+    Examples
+    --------
+    >>> gate(torch.tensor([-2.0, 0.0, 3.0]), 0.1)
+    tensor([0.1000, 0.1000, 1.0000])
+    """
+    D = (a.detach() > 0).to(a.dtype)
+    return D + negative_slope * (1 - D) if negative_slope else D
+
+
+def read(network: Network, h: Tensor) -> Tensor:
+    r"""Outputs :math:`V h_L + b_{L+1}` of the last features, as pure as :func:`activations`.
+
+    Parameters
+    ----------
+    network
+        A batch of networks.
+    h
+        :math:`h_L`, shape ``(batch, N, n_L)``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(batch, N)``, or ``(batch, N, C)`` for a readout with several outputs.
+
+    Examples
+    --------
+    >>> read(Network((), torch.ones(1, 2)), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+    tensor([[3., 7.]])
+    """
+    output = torch.einsum("bni,b...i->bn...", h, network.readout)
+    return output if network.biases is None else output + network.biases[-1].unsqueeze(1)
 
 
 def jacobian(network: Network, x: Tensor, *, chunk_size: int | None = None) -> Tensor:
@@ -115,7 +208,7 @@ def jacobian(network: Network, x: Tensor, *, chunk_size: int | None = None) -> T
     TypeError
         If ``x`` is not a tensor of the weights' dtype, or ``chunk_size`` not an integer.
     ValueError
-        If ``x`` does not have shape ``(N, n_0)`` or holds NaN or infinity, or ``chunk_size`` is less than 1.
+        If ``x`` does not have one of these shapes, or holds NaN or infinity, or ``chunk_size`` is less than 1.
 
     Examples
     --------
@@ -129,30 +222,27 @@ def jacobian(network: Network, x: Tensor, *, chunk_size: int | None = None) -> T
     True
     """
     size = None if chunk_size is None else _validation.width(chunk_size, "chunk_size")
-    run = forward(network, x)
-    if size is None:
-        return _chain(network, run.gates, x)
-    J = x.new_empty(*run.output.shape, network.readout.shape[1], x.shape[1])
-    for start in range(0, len(x), size):
-        row = slice(start, start + size)
-        J[:, row] = _chain(network, [gate[:, row] for gate in run.gates], x)
-    return J
+    gates = forward(network, x).gates
+    network, N = network.to(dtype=_validation.compute_dtype(network.dtype)), x.shape[-2]
+    if size is None or size >= N:
+        return _chain(network, gates, N).to(x.dtype)
+    rows = [slice(start, start + size) for start in range(0, N, size)]
+    parts = [_chain(network, [D[:, row] for D in gates], len(range(N)[row])) for row in rows]
+    return torch.cat([part.to(x.dtype) for part in parts], 1)
 
 
-def _chain(network: Network, gates: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Multiply ``D_L W_L ... D_1 W_1`` from its narrower end."""
-    compute = _validation.compute_dtype(x.dtype)
-    layers = [(W.to(compute), D.unsqueeze(-2).to(compute)) for W, D in zip(network.weights, gates, strict=True)]
-    shape = (*gates[0].shape[:2], network.weights[-1].shape[-2], x.shape[1])
-    narrow = min(shape[2:])
-    product = torch.eye(narrow, dtype=compute, device=x.device).expand(*shape[:2], narrow, narrow)
-    if narrow == shape[2]:
+def _chain(network: Network, gates: Sequence[Tensor], N: int) -> Tensor:
+    """Multiply ``D_L W_L ... D_1 W_1`` from its narrower end, ``(batch, N, n_L, n_0)``."""
+    layers = [(W, D.unsqueeze(-2).to(W.dtype)) for W, D in zip(network.weights, gates, strict=True)]
+    n, m = network.widths[0], network.widths[-1]
+    product = torch.eye(min(n, m), dtype=network.dtype, device=network.device).expand(network.batch, N, -1, -1)
+    if m <= n:
         for W, D in reversed(layers):  # J D_l W_l
             product = _times(product * D, W)
-        return product.to(x.dtype)
+        return product
     for W, D in layers:  # (D_l W_l J)^T
         product = _times(product, W.mT) * D
-    return product.mT.to(x.dtype)
+    return product.mT
 
 
 def _times(A: Tensor, W: Tensor) -> Tensor:

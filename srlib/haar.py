@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
+from srlib._types import Device
 
 __all__ = ["orthogonal", "rotate"]
 
@@ -124,7 +125,9 @@ def rotate(A: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     return torch.ormqr(reflectors, tau, matrices * signs, left=False, transpose=True).to(A.dtype)
 
 
-def _reflections(n: int, k: int, batch, generator, dtype, device) -> tuple[Tensor, Tensor, Tensor]:
+def _reflections(
+    n: int, k: int, batch: Sequence[int], generator: torch.Generator | None, dtype: torch.dtype, device: Device
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ``H_1, ..., H_k`` as LAPACK keeps them, and the signs D as a row."""
     # One column after the other in memory, as LAPACK wants it, too. What a reflection doesn't touch isn't drawn.
     entries = torch.randn(*batch, n * k - k * (k - 1) // 2, generator=generator, dtype=dtype, device=device)
@@ -132,6 +135,9 @@ def _reflections(n: int, k: int, batch, generator, dtype, device) -> tuple[Tenso
     columns = torch.zeros(*batch, k, n, dtype=dtype, device=device).masked_scatter_(touched, entries).mT
     head = columns.diagonal(dim1=-2, dim2=-1)
     norm = torch.linalg.vector_norm(columns, dim=-2)
+    empty = norm == 0  # where a column's only number is 0, as 1 in 10^7 of float32 is: any other one does as well
+    head.masked_fill_(empty, 1)
+    norm.masked_fill_(empty, 1)
     sign = torch.where(head < 0, -1.0, 1.0).to(norm)
 
     # H = I - tau v v^T maps the column to -sign * norm * e_1; v is scaled to start with 1.

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from srlib import _validation, spectra
+from srlib._types import BatchFactory
 from srlib.ensemble import sample
+from srlib.network import Network
 from srlib.spectra import Law
 
 __all__ = ["module_", "stable_rank_"]
@@ -86,7 +88,7 @@ def stable_rank_(
 
 @torch.no_grad()
 def module_(
-    module: nn.Module,
+    module: nn.Module | Network,
     ratio: float,
     *,
     law: Law = spectra.two_level,
@@ -94,8 +96,8 @@ def module_(
     nonlinearity: str = "relu",
     param: float | None = None,
     generator: torch.Generator | None = None,
-) -> nn.Module:
-    r"""Initialize every linear and convolutional layer of a module by stable rank, its biases with 0.
+) -> nn.Module | Network:
+    r"""Initialize every linear and convolutional layer of a module by stable rank, all biases with 0.
 
     .. math:: r_l = \max(1, \rho \min(m_l, n_l)) .
 
@@ -105,7 +107,7 @@ def module_(
     Parameters
     ----------
     module
-        Any module, such as a whole network.
+        Any module, such as a whole network, or a batch of :class:`~srlib.network.Network`, readout included.
     ratio
         :math:`\rho \in (0, 1]`, the stable rank of each layer over its largest possible one; 1 is orthogonal.
     law, spectral_norm, nonlinearity, param, generator
@@ -113,13 +115,13 @@ def module_(
 
     Returns
     -------
-    torch.nn.Module
+    torch.nn.Module or Network
         The module itself.
 
     Raises
     ------
     TypeError
-        If ``module`` is not a module, or a number not real.
+        If ``module`` is neither, or a number not real.
     ValueError
         If ``ratio`` lies outside (0, 1], the module has no linear or convolutional layer, or one whose weight has no
         shape yet or is computed by a parametrization; otherwise as for :func:`stable_rank_`. The module is then
@@ -133,11 +135,20 @@ def module_(
     >>> [round(srlib.stable_rank(layer.weight).item(), 3) for layer in (network[0], network[2])]
     [32.0, 5.0]
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+    if not isinstance(module, nn.Module | Network):
+        raise TypeError(f"module must be a torch.nn.Module or an srlib.Network, got {type(module).__name__}")
     ratio = _validation.number(ratio, "ratio", finite=False)
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio must lie in (0, 1], got {ratio}")
+    options = (law, spectral_norm, nonlinearity, param, generator)
+    if isinstance(module, Network):
+        shaped = [(W.new_empty(W.shape[1:]), ratio * min(W.shape[1:])) for W in module.matrices]
+        draws = [_draw(like, max(1.0, r), *options, batch=(module.batch,)) for like, r in shaped]
+        for W, new in zip(module.matrices, draws, strict=True):
+            W.copy_(new)
+        for b in module.biases or ():
+            b.zero_()
+        return module
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, _LAYERS)}
     if not layers:
         raise ValueError(f"module must hold a linear or convolutional layer, got {type(module).__name__} with none")
@@ -147,7 +158,6 @@ def module_(
         if not isinstance(layer.weight, nn.Parameter):
             raise ValueError(f"layer {name!r} computes its weight by a parametrization: initialize it before that")
 
-    options = (law, spectral_norm, nonlinearity, param, generator)
     draws = []  # all of them before anything is changed
     for layer in layers.values():
         blocks = layer.weight.chunk(getattr(layer, "groups", 1))
@@ -171,8 +181,9 @@ def _draw(
     nonlinearity: str,
     param: float | None,
     generator: torch.Generator | None,
+    batch: tuple[int, ...] = (),
 ) -> Tensor:
-    """Draw what :func:`stable_rank_` writes."""
+    """Draw what :func:`stable_rank_` writes, with these batch dimensions in front."""
     if not isinstance(tensor, Tensor) or not tensor.dtype.is_floating_point:
         kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
         raise TypeError(f"tensor must be a real floating tensor, got {kind}")
@@ -181,7 +192,8 @@ def _draw(
     m, n = tensor.shape[0], tensor[0].numel()
     r = _validation.stable_rank(stable_rank, min(m, n))
     if spectral_norm is None:
-        spectral_norm = nn.init.calculate_gain(nonlinearity, param) * math.sqrt(m / r)  # I2: s^2 r / m = g^2
-    options = {"law": law, "generator": generator, "device": tensor.device}
+        gain = nn.init.calculate_gain(nonlinearity, param)  # type: ignore[arg-type]  # torch refuses unknown names
+        spectral_norm = gain * math.sqrt(m / r)  # I2: s^2 r / m = g^2
     dtype = _validation.compute_dtype(tensor.dtype)
-    return sample((m, n), r, spectral_norm=spectral_norm, dtype=dtype, **options).reshape(tensor.shape)
+    options: BatchFactory = {"batch": batch, "generator": generator, "dtype": dtype, "device": tensor.device}
+    return sample((m, n), r, spectral_norm=spectral_norm, law=law, **options).reshape(*batch, *tensor.shape)

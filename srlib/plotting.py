@@ -1,16 +1,21 @@
 """House style of the book's figures: theory is a line, simulation is points with intervals."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 try:
     import matplotlib.pyplot as plt
     import seaborn as sns
     from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.typing import ColorType
 except ModuleNotFoundError as error:
-    missing = error.name.partition(".")[0]
+    missing = str(error.name).partition(".")[0]
     raise ModuleNotFoundError(
         f"srlib.plotting needs {missing}, which is not installed: `pip install matplotlib seaborn`, "
         'or `pip install ".[book]"` in a checkout of srlib for all that the notebooks need',
@@ -26,7 +31,9 @@ SINGLE, WIDE = (5.6, 3.8), (8.4, 3.6)
 _DPI = 110
 
 
-def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None = None, **options):
+def figure(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None = None, **options: Any
+) -> tuple[Figure, Any]:
     """Open a figure in the house style.
 
     Parameters
@@ -35,7 +42,7 @@ def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None 
         Panels.
     size
         Width and height in inches; :data:`SINGLE` for one column and :data:`WIDE` for more when omitted.
-    options
+    **options
         Passed on to :func:`matplotlib.pyplot.subplots`, such as ``sharey=True``.
 
     Returns
@@ -60,7 +67,7 @@ def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None 
     return fig, axes
 
 
-def palette(values: int | Sequence) -> list:
+def palette(values: int | Sequence[float]) -> list[ColorType]:
     """Colours that colour-blind readers can tell apart: one for each of a few categories, or for an ordered sequence.
 
     Parameters
@@ -90,7 +97,9 @@ def palette(values: int | Sequence) -> list:
     return list(sns.color_palette("viridis", len(values) + 1))[: len(values)]
 
 
-def theory(ax: Axes, x, y, *, color, label: str | None = None, **options) -> Line2D:
+def theory(
+    ax: Axes, x: ArrayLike, y: ArrayLike, *, color: ColorType, label: str | None = None, **options: Any
+) -> Line2D:
     """Draw a prediction as a line.
 
     Parameters
@@ -99,7 +108,7 @@ def theory(ax: Axes, x, y, *, color, label: str | None = None, **options) -> Lin
         Axes to draw on.
     x, y
         Arrays or tensors of equal length.
-    color, label, options
+    color, label, **options
         As for :meth:`matplotlib.axes.Axes.plot`.
 
     Returns
@@ -107,11 +116,21 @@ def theory(ax: Axes, x, y, *, color, label: str | None = None, **options) -> Lin
     matplotlib.lines.Line2D
         The line.
     """
-    options = {"linewidth": 1.6, "linestyle": "-"} | options
+    options = {"linewidth": 1.6, "linestyle": "-", **options}
     return ax.plot(np.asarray(x), np.asarray(y), color=color, label=label, zorder=2, **options)[0]
 
 
-def points(ax: Axes, x, y, error=None, *, color, label: str | None = None, marker: str = "o", **options):
+def points(
+    ax: Axes,
+    x: ArrayLike,
+    y: ArrayLike,
+    error: ArrayLike | None = None,
+    *,
+    color: ColorType,
+    label: str | None = None,
+    marker: str = "o",
+    **options: Any,
+) -> ErrorbarContainer:
     """Draw a simulation as points with intervals.
 
     Parameters
@@ -122,7 +141,7 @@ def points(ax: Axes, x, y, error=None, *, color, label: str | None = None, marke
         Arrays or tensors of equal length.
     error
         Half-widths of the intervals, or a pair of arrays (below, above); none are drawn when omitted.
-    color, label, marker, options
+    color, label, marker, **options
         As for :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
@@ -146,7 +165,7 @@ def points(ax: Axes, x, y, error=None, *, color, label: str | None = None, marke
     )
 
 
-def legend(ax: Axes, *, outside: bool = False, **options) -> None:
+def legend(ax: Axes, *, outside: bool = False, **options: Any) -> None:
     """Place a legend, to the right of the panel if there is no room inside.
 
     Parameters
@@ -155,7 +174,7 @@ def legend(ax: Axes, *, outside: bool = False, **options) -> None:
         Axes whose labelled artists are listed.
     outside
         Whether to put it to the right of the axes.
-    options
+    **options
         Passed on to :meth:`matplotlib.axes.Axes.legend`.
     """
     where = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if outside else {}

@@ -19,7 +19,7 @@ def stable_rank(W: Tensor) -> Tensor:
     Parameters
     ----------
     W
-        Nonzero matrices, shape ``(..., m, n)``, any floating dtype; half precision is computed in float32.
+        Nonzero matrices, shape ``(..., m, n)``, any floating dtype; what is shorter than float32 is computed in it.
 
     Returns
     -------
@@ -29,9 +29,10 @@ def stable_rank(W: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        If ``W`` is not a real floating tensor.
+        If ``W`` is not a dense real floating tensor.
     ValueError
-        If ``W`` has fewer than two dimensions, an empty side, a non-finite entry, or holds a zero matrix.
+        If ``W`` has fewer than two dimensions, an empty side, a non-finite entry or a zero matrix, or is on the meta
+        device.
 
     References
     ----------
@@ -57,7 +58,7 @@ def participation_rank(W: Tensor) -> Tensor:
     Parameters
     ----------
     W
-        Nonzero matrices, shape ``(..., m, n)``, any floating dtype; half precision is computed in float32.
+        Nonzero matrices, shape ``(..., m, n)``, any floating dtype; what is shorter than float32 is computed in it.
 
     Returns
     -------
@@ -67,9 +68,10 @@ def participation_rank(W: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        If ``W`` is not a real floating tensor.
+        If ``W`` is not a dense real floating tensor.
     ValueError
-        If ``W`` has fewer than two dimensions, an empty side, a non-finite entry, or holds a zero matrix.
+        If ``W`` has fewer than two dimensions, an empty side, a non-finite entry or a zero matrix, or is on the meta
+        device.
 
     Examples
     --------
@@ -104,8 +106,10 @@ def quartic_range(stable_rank: float, k: int) -> tuple[float, float]:
 
     Raises
     ------
+    TypeError
+        If ``k`` is not an integer, or ``stable_rank`` not a real number.
     ValueError
-        If ``stable_rank`` lies outside :math:`[1, k]`.
+        If ``stable_rank`` lies outside :math:`[1, k]`, or ``k`` is less than 1.
 
     Examples
     --------

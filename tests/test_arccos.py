@@ -68,17 +68,26 @@ def test_next_angle(slope):
 
 
 @pytest.mark.parametrize("theta", ANGLES.tolist())
-def test_between_is_accurate_at_both_ends(theta, generator):
+def test_angle_is_accurate_at_both_ends(theta, generator):
     frame = haar.orthogonal(5, 2, generator=generator, dtype=torch.float64)
     x, y = 3 * frame[:, 0], 0.1 * (math.cos(theta) * frame[:, 0] + math.sin(theta) * frame[:, 1])
-    assert arccos.between(x, y).item() == pytest.approx(theta, rel=1e-6, abs=1e-15)
+    assert arccos.angle(x, y).item() == pytest.approx(theta, rel=1e-6, abs=1e-15)
+    assert math.pi - arccos.angle(x, -y).item() == pytest.approx(theta, rel=1e-6, abs=1e-15)
 
 
-def test_between_broadcasts_and_allows_zero_vectors():
+@pytest.mark.parametrize(("dtype", "exponent"), [(torch.float32, 37), (torch.float64, 300)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_angle_at_every_scale(dtype, exponent, sign):
+    x, y = torch.tensor([[1.0, 0.0, 1.0], [0.0, 2.0, 1.0]], dtype=dtype)
+    expected = arccos.angle(x, y)
+    torch.testing.assert_close(arccos.angle(x * 10.0 ** (sign * exponent), y / 10.0 ** (sign * exponent)), expected)
+
+
+def test_angle_broadcasts_and_allows_zero_vectors():
     x = torch.eye(3, dtype=torch.float64)
-    angles = arccos.between(x.unsqueeze(1), x)
+    angles = arccos.angle(x.unsqueeze(1), x)
     torch.testing.assert_close(angles, math.pi / 2 * (1 - x))
-    assert arccos.between(x, torch.zeros(3, dtype=torch.float64)).isfinite().all()
+    assert arccos.angle(x, torch.zeros(3, dtype=torch.float64)).isfinite().all()
 
 
 @pytest.mark.parametrize("slope", SLOPES[:2])

@@ -1,19 +1,29 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srlib import bounds, check, haar, rank, sample, spectra
-from srlib.bounds.compression import CHUNK
-from srlib.training import Perceptrons, outputs
+from srlib import Ensemble, Network, check, feedforward, haar, rank, sample, spectra
+from srlib.experiments import bounds
+from srlib.experiments.bounds.compression import CHUNK
 
 # Two layers by hand: x = (1, 1) has pre-activations (2, 1) and outputs (3, 1); x = (-1, 1) has (-2, 1), so features
 # (0, 1), and outputs (1, -1). Norms 2 and sqrt 2, stable ranks 5/4 and 2.
-HAND = (torch.tensor([[2.0, 0.0], [0.0, 1.0]]).double(), torch.tensor([[1.0, 1.0], [1.0, -1.0]]).double())
+FIRST, LAST = torch.tensor([[[2.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [1.0, -1.0]]]).double()
 X = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]).double()
 ZEROS = torch.tensor([0, 0])
+
+
+def network(*matrices, slope=0.0):
+    """Matrices of one network or of a batch, the readout last."""
+    *weights, readout = (W if W.ndim == 3 else W.unsqueeze(0) for W in matrices)
+    return Network(weights, readout, None, slope)
+
+
+HAND = network(FIRST, LAST)
 
 
 def generator(seed=0):
@@ -27,8 +37,7 @@ def gaussian(*shape, seed=0):
 def random_networks(batch=3, widths=(5, 7, 6, 4), slope=0.0, seed=0):
     g = generator(seed)
     shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    weights = [torch.randn(batch, *shape, generator=g, dtype=torch.float64) for shape in shapes]
-    return Perceptrons(tuple(weights), None, slope)
+    return network(*[torch.randn(batch, *shape, generator=g, dtype=torch.float64) for shape in shapes], slope=slope)
 
 
 def labels(count, classes=4, seed=1):
@@ -39,15 +48,15 @@ def labels(count, classes=4, seed=1):
 
 
 def test_margins_by_hand():
-    assert bounds.margins(HAND, X, ZEROS).tolist() == [2, 2]
-    assert bounds.margins(HAND, X, torch.tensor([1, 0])).tolist() == [-2, 2]
+    assert bounds.margins(HAND, X, ZEROS).tolist() == [[2, 2]]
+    assert bounds.margins(HAND, X, torch.tensor([1, 0])).tolist() == [[-2, 2]]
 
 
 def test_norm_bound_by_hand():
     bound = bounds.norm_bound(HAND, X, ZEROS, margin=1.0, delta=0.5)
     assert bound.margin_loss == 0
     assert bound.amplification.item() == pytest.approx(16)  # B^2 = 2, (2 sqrt 2)^2 = 8
-    assert bound.stable_ranks.tolist() == pytest.approx([1.25, 2])
+    assert bound.stable_ranks[0].tolist() == pytest.approx([1.25, 2])
     assert bound.architecture == pytest.approx(8 * math.log(4))  # d = h = 2
     assert bound.confidence == pytest.approx(math.log(8))  # dm / delta = 8
     assert bound.capacity.item() == pytest.approx(416 * math.log(4))  # 16 x 3.25 x 8 ln 4
@@ -60,9 +69,9 @@ def test_compression_bound_by_hand():
     bound = bounds.compression_bound(HAND, X, ZEROS, margin=1.0)
     assert bound.contraction.item() == pytest.approx(math.sqrt(5))  # (-2, 1) becomes (0, 1)
     assert bound.output.item() == pytest.approx(10)  # |(3, 1)|^2
-    assert bound.layer_cushions.square().tolist() == pytest.approx([0.5, 0.5])
+    assert bound.layer_cushions[0].square().tolist() == pytest.approx([0.5, 0.5])
     # At (-1, 1) the Jacobian is one column of W_2, of norm sqrt 2; |x^1| = sqrt 5 and |f| = sqrt 2.
-    assert bound.interlayer_cushions.square().tolist() == pytest.approx([0.2, 0.5])
+    assert bound.interlayer_cushions[0].square().tolist() == pytest.approx([0.2, 0.5])
     assert bound.cushioning.item() == pytest.approx(10 + 4)
     assert bound.capacity.item() == pytest.approx(5 * 4 * 10 * 14)
     assert bound.excess.item() == pytest.approx(math.sqrt(1400))
@@ -70,23 +79,23 @@ def test_compression_bound_by_hand():
 
 
 def test_perturbation_by_hand():
-    change = bounds.perturbation(HAND, (1.5 * HAND[0], 0.75 * HAND[1]), radius=2.0)
-    assert change.relative.tolist() == pytest.approx([0.5, 0.25])
-    assert change.growth.tolist() == pytest.approx([1.5, 0.75])
+    change = bounds.perturbation(HAND, network(1.5 * FIRST, 0.75 * LAST), radius=2.0)
+    assert change.relative[0].tolist() == pytest.approx([0.5, 0.25])
+    assert change.growth[0].tolist() == pytest.approx([1.5, 0.75])
     scale = 2 * 2 * math.sqrt(2)
     assert change.bound.item() == pytest.approx(scale * (0.5 + 1.5 * 0.25))
     assert change.product.item() == pytest.approx(scale * (1.5 * 1.25 - 1))
     assert change.published.item() == pytest.approx(math.e * scale * 0.75)
-    large = bounds.perturbation(HAND, (1.51 * HAND[0], HAND[1]), radius=2.0)
+    large = bounds.perturbation(HAND, network(1.51 * FIRST, LAST), radius=2.0)
     assert large.published == math.inf  # 0.51 > 1 / d
 
 
 def test_compressed_size_by_hand():
     W = torch.diag(torch.tensor([4.0, 2.0, 1.0])).double()
-    size = bounds.compressed_size([W], radius=0.5, margin=2 * math.sqrt(2) * 0.3)
+    size = bounds.compressed_size(network(W), radius=0.5, margin=2 * math.sqrt(2) * 0.3)
     assert size.tolerance.item() == pytest.approx(0.3)  # 0.6 sqrt 2 / (sqrt 2 x 1 x 0.5 x 4)
-    assert size.ranks.tolist() == [2]  # 4 and 2 exceed 1.2
-    assert size.guarantee.tolist() == pytest.approx([21 / 16 / 0.09])
+    assert size.ranks.tolist() == [[2]]  # 4 and 2 exceed 1.2
+    assert size.guarantee[0].tolist() == pytest.approx([21 / 16 / 0.09])
     assert size.parameters.item() == 9  # 2 x (3 + 3) is more than all entries
 
 
@@ -140,7 +149,7 @@ def naive_cushions(weights, x, slope):
 def test_norm_bound_against_the_naive_one():
     networks, x, y = random_networks(), gaussian(20, 5, seed=3), labels(20)
     found = bounds.norm_bound(networks, x, y, margin=0.7, delta=0.05).value
-    expected = [naive_norm_bound([W[b] for W in networks.weights], x, y, 0.7, 0.05) for b in range(3)]
+    expected = [naive_norm_bound([W[b] for W in networks.matrices], x, y, 0.7, 0.05) for b in range(3)]
     assert found.tolist() == pytest.approx(expected)
 
 
@@ -149,7 +158,7 @@ def test_cushions_against_the_naive_ones(slope):
     networks, x = random_networks(slope=slope), gaussian(9, 5, seed=3)
     found = bounds.compression_bound(networks, x, labels(9), margin=1.0)
     for b in range(3):
-        layer, interlayer, contraction = naive_cushions([W[b] for W in networks.weights], x, slope)
+        layer, interlayer, contraction = naive_cushions([W[b] for W in networks.matrices], x, slope)
         assert found.layer_cushions[b].tolist() == pytest.approx(layer)
         assert found.interlayer_cushions[b].tolist() == pytest.approx(interlayer)
         assert found.contraction[b].item() == pytest.approx(contraction)
@@ -158,7 +167,7 @@ def test_cushions_against_the_naive_ones(slope):
 def test_interlayer_smoothness_against_the_naive_one():
     networks, x = random_networks(batch=1), gaussian(9, 5, seed=3)
     found = bounds.interlayer_smoothness(networks, x, noise=0.3, generator=generator(5)).item()
-    weights, g, least = [W[0] for W in networks.weights], generator(5), math.inf
+    weights, g, least = [W[0] for W in networks.matrices], generator(5), math.inf
     pre = [x @ weights[0].T]
     for W in weights[1:]:
         pre.append(pre[-1].clamp(min=0) @ W.T)
@@ -179,7 +188,7 @@ def test_interlayer_smoothness_against_the_naive_one():
 def test_truncation_against_the_sum_of_dyads():
     W = gaussian(2, 6, 5)
     kept = torch.tensor([[2], [4]])
-    for found, V, j in zip(bounds.truncate([W], kept)[0], W, (2, 4), strict=True):
+    for found, V, j in zip(bounds.truncate(network(W), kept).readout, W, (2, 4), strict=True):
         U, sigma, Vt = torch.linalg.svd(V)
         torch.testing.assert_close(found, sum(sigma[i] * torch.outer(U[:, i], Vt[i]) for i in range(j)))
         assert torch.linalg.matrix_norm(V - found, 2).item() == pytest.approx(sigma[j].item())
@@ -191,7 +200,7 @@ def test_truncation_against_the_sum_of_dyads():
 @given(c=st.floats(0.1, 10), layer=st.integers(0, 2), seed=st.integers(0, 20))
 def test_rescaling_a_layer(c, layer, seed):
     networks, x, y = random_networks(seed=seed), gaussian(8, 5, seed=seed + 1), labels(8)
-    scaled = networks._replace(weights=tuple(c * W if l == layer else W for l, W in enumerate(networks.weights)))
+    scaled = network(*(c * W if l == layer else W for l, W in enumerate(networks.matrices)))
     torch.testing.assert_close(bounds.margins(scaled, x, y), c * bounds.margins(networks, x, y))
     norm, moved = (bounds.norm_bound(n, x, y, margin=0.5) for n in (networks, scaled))
     torch.testing.assert_close(moved.amplification, c**2 * norm.amplification)
@@ -205,56 +214,69 @@ def test_rescaling_a_layer(c, layer, seed):
 def test_rotated_inputs_and_first_layer_change_nothing():
     networks, x, y = random_networks(), gaussian(8, 5, seed=2), labels(8)
     O = haar.orthogonal(5, generator=generator(), dtype=torch.float64)
-    rotated = networks._replace(weights=(networks.weights[0] @ O.T, *networks.weights[1:]))
+    rotated = network(networks.weights[0] @ O.T, *networks.matrices[1:])
     for make in (bounds.norm_bound, bounds.compression_bound):
         torch.testing.assert_close(make(rotated, x @ O.T, y, margin=1.0).value, make(networks, x, y, margin=1.0).value)
 
 
-def test_one_network_and_a_batch_of_one_agree():
-    networks, x, y = random_networks(batch=1), gaussian(8, 5, seed=2), labels(8)
-    single = [W[0] for W in networks.weights]
+def test_a_network_of_a_batch_has_the_same_bounds_alone():
+    networks, x, y = random_networks(), gaussian(8, 5, seed=2), labels(8)
     for make in (bounds.norm_bound, bounds.compression_bound):
-        one, batch = make(single, x, y, margin=1.0).value, make(networks, x, y, margin=torch.ones(1)).value
-        assert one.shape == ()
-        torch.testing.assert_close(one, batch[0])
-    assert bounds.truncate(single, 2)[1].shape == single[1].shape
-    assert isinstance(bounds.truncate(networks, 2), Perceptrons)
-    assert bounds.margins(networks, x, y.unsqueeze(0)).shape == (1, 8)
+        alone, batch = (make(net, x, y, margin=1.0).value for net in (networks[1], networks))
+        torch.testing.assert_close(alone, batch[1:2])
+    one = Ensemble((5, 6), 2).sample(3, generator=generator())
+    assert bounds.truncate(one, 1).readout.shape == (3, 6)
+    assert bounds.margins(networks, x, y.expand(3, -1)).shape == (3, 8)
+
+
+def test_deep_networks_stay_inside_the_floating_range():
+    """Products of norms leave float32 at forty layers; their logarithms, and what is made of them, do not."""
+    drawn = Ensemble((50,) * 40, 1.0, 20.0).sample(2, generator=generator(), dtype=torch.float32)
+    deep = Network(drawn.weights, torch.eye(50)[:3].repeat(2, 1, 1))
+    wide = deep.to(dtype=torch.float64)
+    x, y = torch.eye(50)[:4], torch.zeros(4, dtype=torch.int64)
+    found, exact = (bounds.norm_bound(net, x.to(net.dtype), y, margin=0.1) for net in (deep, wide))
+    assert found.amplification.isinf().all()
+    torch.testing.assert_close(found.log_capacity.double(), exact.capacity.log(), rtol=1e-5, atol=0)
+    found, exact = (bounds.compressed_size(net, radius=1.0, margin=0.1) for net in (deep, wide))
+    assert found.tolerance.eq(0).all()
+    torch.testing.assert_close(found.log_tolerance.double(), exact.tolerance.log(), rtol=1e-5, atol=0)
+    assert not bounds.compression_bound(deep, x, y, margin=0.1).log_capacity.isnan().any()
 
 
 def test_half_precision_is_computed_in_single():
     W, x = gaussian(3, 5).half(), gaussian(4, 5).half()
-    found = bounds.norm_bound([W], x, labels(4, 3), margin=1.0).value
-    assert torch.equal(found, bounds.norm_bound([W.float()], x.float(), labels(4, 3), margin=1.0).value)
+    found = bounds.norm_bound(network(W), x, labels(4, 3), margin=1.0).value
+    assert torch.equal(found, bounds.norm_bound(network(W.float()), x.float(), labels(4, 3), margin=1.0).value)
     assert bounds.random_projection(W, 3, generator=generator()).dtype == torch.float16
 
 
 def test_networks_are_left_alone():
     networks, x, y = random_networks(), gaussian(8, 5, seed=2), labels(8)
-    before = [W.clone() for W in networks.weights]
+    before = [W.clone() for W in networks.parameters]
     bounds.compression_bound(networks, x, y, margin=1.0, probes=3)
     bounds.truncate(networks, 1)
     bounds.perturbation(networks, bounds.truncate(networks, 1), radius=1.0)
-    assert all(torch.equal(a, b) for a, b in zip(before, networks.weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, networks.parameters, strict=True))
 
 
 # Vacuous, or not
 
 
 def test_a_bound_is_vacuous_from_one_on():
-    tiny = bounds.NormBound(torch.tensor(0.25), torch.tensor(1e-9), torch.ones(1), 1.0, 0.0, 100)
+    tiny = bounds.NormBound(torch.tensor(0.25), torch.tensor(1e-9).log(), torch.ones(1), 1.0, 0.0, 100)
     assert not tiny.vacuous
-    assert tiny._replace(margin_loss=torch.tensor(1.0)).vacuous
-    assert tiny._replace(amplification=torch.tensor(100.0)).vacuous
+    assert replace(tiny, margin_loss=torch.tensor(1.0)).vacuous
+    assert replace(tiny, log_amplification=torch.tensor(100.0).log()).vacuous
     many = torch.eye(2).repeat(50_000, 1)
     y = torch.arange(2).repeat(50_000)
-    assert not bounds.norm_bound([torch.eye(2)], many, y, margin=0.999).vacuous  # one layer, 100,000 inputs
-    assert not bounds.compression_bound([torch.eye(2)], many, y, margin=0.999).vacuous
-    assert bounds.norm_bound([torch.eye(2)], many[:6], y[:6], margin=0.999).vacuous
+    assert not bounds.norm_bound(network(torch.eye(2)), many, y, margin=0.999).vacuous  # one layer, 100,000 inputs
+    assert not bounds.compression_bound(network(torch.eye(2)), many, y, margin=0.999).vacuous
+    assert bounds.norm_bound(network(torch.eye(2)), many[:6], y[:6], margin=0.999).vacuous
 
 
 def test_a_dead_network_has_no_finite_compression_bound():
-    dead = [-torch.eye(2), torch.eye(2)]
+    dead = network(-torch.eye(2), torch.eye(2))
     bound = bounds.compression_bound(dead, torch.ones(3, 2), labels(3, 2), margin=1.0)
     assert bound.capacity == math.inf
     assert bound.vacuous
@@ -264,15 +286,14 @@ def test_a_dead_network_has_no_finite_compression_bound():
 
 
 def errors(networks, others, x):
-    return (outputs(others, x) - outputs(networks, x)).norm(dim=-1).amax(-1)
+    return (feedforward.forward(others, x).output - feedforward.forward(networks, x).output).norm(dim=-1).amax(-1)
 
 
 @given(size=st.floats(0.001, 2), slope=st.sampled_from([0.0, 0.3, 1.0, -0.5]), seed=st.integers(0, 50))
 def test_perturbation_bounds_are_never_violated(size, slope, seed):
     networks, noise = random_networks(slope=slope, seed=seed), random_networks(seed=seed + 100)
-    others = networks._replace(
-        weights=tuple(W + size * N for W, N in zip(networks.weights, noise.weights, strict=True))
-    )
+    pairs = zip(networks.parameters, noise.parameters, strict=True)
+    others = networks.with_parameters(W + size * N for W, N in pairs)
     x = torch.nn.functional.normalize(gaussian(30, 5, seed=seed), dim=-1) * 3
     change = bounds.perturbation(networks, others, radius=3.0)
     error = errors(networks, others, x)
@@ -289,20 +310,20 @@ def test_truncation_error_is_below_what_stable_ranks_allow(j, seed):
     change = bounds.perturbation(networks, others, radius=1.0)
     assert (errors(networks, others, x) <= change.bound + 1e-12).all()
     assert (change.growth <= 1 + 1e-12).all()
-    for l, W in enumerate(networks.weights):
+    for l, W in enumerate(networks.matrices):
         for b, r in enumerate(rank.stable_rank(W)):
             assert change.relative[b, l] <= rank.truncation_bound(r, j) + 1e-12
 
 
 def test_perturbation_bound_is_attained_and_a_planted_error_noticed():
-    identities = [torch.eye(3).double()] * 4
+    identities = network(*[torch.eye(3).double()] * 4)
     x = torch.tensor([[1.0, 0, 0]]).double()
-    scaled = [1.25 * W for W in identities]
+    scaled = identities.with_parameters(1.25 * W for W in identities.parameters)
     change = bounds.perturbation(identities, scaled, radius=1.0)
-    error = errors(Perceptrons(tuple(W[None] for W in identities)), Perceptrons(tuple(W[None] for W in scaled)), x)
+    error = errors(identities, scaled, x)
     assert check.bound("G2.test", "aligned", error, change.bound, wrong={"no growth": change.relative.sum()})
     assert not check.bound("G2.test", "aligned", error, 0.999 * change.bound)
-    one_missing = change._replace(relative=change.relative * torch.tensor([0, 1, 1, 1]))
+    one_missing = replace(change, relative=change.relative * torch.tensor([0, 1, 1, 1]))
     assert not check.bound("G2.test", "aligned", error, one_missing.bound)
 
 
@@ -310,7 +331,7 @@ def test_confident_predictions_survive_truncation_to_the_compressed_size(generat
     sigma = spectra.power_law((8, 8), 1.5, batch=30, generator=generator, dtype=torch.float64)
     W, V = torch.diag_embed(sigma), torch.diag_embed(sigma.roll(1, 0))
     x = torch.eye(8).double()[:1] + 0.05 * gaussian(40, 8).abs()
-    networks, y = Perceptrons((W, V)), torch.zeros(40, dtype=torch.int64)
+    networks, y = network(W, V), torch.zeros(40, dtype=torch.int64)
     gamma = bounds.margins(networks, x, y).amin(-1) * 0.999
     size = bounds.compressed_size(networks, radius=x.norm(dim=-1).max().item(), margin=gamma)
     assert (size.ranks < 8).all()
@@ -342,56 +363,56 @@ def test_random_projection_in_chunks_is_the_plain_sum():
 
 # Bad input
 
-BIASED = Perceptrons(HAND, tuple(torch.zeros(2) for _ in HAND))
+DEAD = network(0 * FIRST)
+BIASED = Network(HAND.weights, HAND.readout, (X[:1], X[:1]))
 
 
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
-        (ValueError, "networks must not have biases", lambda g: bounds.margins(BIASED, X, ZEROS)),
+        (ValueError, "network must not have biases", lambda g: bounds.margins(BIASED, X, ZEROS)),
         (ValueError, "must not have biases", lambda g: bounds.norm_bound(BIASED, X, ZEROS, margin=1)),
         (ValueError, "must not have biases", lambda g: bounds.compression_bound(BIASED, X, ZEROS, margin=1)),
         (ValueError, "perturbed must not have biases", lambda g: bounds.perturbation(HAND, BIASED, radius=1)),
         (ValueError, "must not have biases", lambda g: bounds.truncate(BIASED, 1)),
         (
             ValueError,
-            "negative_slope must lie in [-1, 1], where the activation is 1-Lipschitz, got 2.0",
-            lambda g: bounds.margins(Perceptrons(HAND, None, 2.0), X, ZEROS),
+            "negative_slope in [-1, 1], where the activation is 1-Lipschitz, got 2.0",
+            lambda g: bounds.margins(network(FIRST, LAST, slope=2.0), X, ZEROS),
         ),
-        (TypeError, "networks must be Perceptrons or a sequence of matrices", lambda g: bounds.truncate(HAND[0], 1)),
-        (TypeError, "networks must be Perceptrons", lambda g: bounds.truncate([], 1)),
+        (TypeError, "network must be an srlib.Network, got torch.float64", lambda g: bounds.truncate(FIRST, 1)),
+        (TypeError, "perturbed must be an srlib.Network, got list", lambda g: bounds.perturbation(HAND, [], radius=1)),
         (
             ValueError,
-            "layer 2 of networks must have shape ('n', 2)",
-            lambda g: bounds.truncate([HAND[0], X.new_ones(2, 3)], 1),
-        ),
-        (
-            ValueError,
-            "layer 1 of networks must have finite entries",
-            lambda g: bounds.truncate([HAND[0] * math.nan], 1),
+            "network must have finite weights",
+            lambda g: bounds.truncate(network(FIRST * math.nan), 1),
         ),
         (TypeError, "x must be a tensor of the weights' dtype", lambda g: bounds.margins(HAND, X.float(), ZEROS)),
-        (ValueError, "x must have shape (N, 2)", lambda g: bounds.margins(HAND, X[:, :1], ZEROS)),
-        (ValueError, "x must have shape (N, 2) with N >= 1", lambda g: bounds.margins(HAND, X[:0], ZEROS[:0])),
+        (ValueError, "x must have shape (N, n_0) = (N, 2)", lambda g: bounds.margins(HAND, X[:, :1], ZEROS)),
+        (ValueError, "x must hold at least one input", lambda g: bounds.margins(HAND, X[:0], ZEROS[:0])),
         (ValueError, "x must have finite entries", lambda g: bounds.margins(HAND, X * math.inf, ZEROS)),
         (TypeError, "labels must be an integer tensor", lambda g: bounds.margins(HAND, X, ZEROS.double())),
         (ValueError, "labels must have shape (2,), got (1,)", lambda g: bounds.margins(HAND, X, ZEROS[:1])),
         (ValueError, "labels must lie in [0, 1], got 2 to 2", lambda g: bounds.margins(HAND, X, ZEROS + 2)),
-        (ValueError, "at least 2 outputs", lambda g: bounds.margins([HAND[0][:1]], X, ZEROS)),
+        (ValueError, "at least 2 outputs", lambda g: bounds.margins(network(FIRST[:1]), X, ZEROS)),
         (
             ValueError,
-            "margin must be positive and finite, got 0.0",
+            "margin[0] must be positive, got 0.0",
             lambda g: bounds.norm_bound(HAND, X, ZEROS, margin=0),
         ),
-        (ValueError, "margin must be positive", lambda g: bounds.compression_bound(HAND, X, ZEROS, margin=-1)),
+        (ValueError, "margin[0] must be positive", lambda g: bounds.compression_bound(HAND, X, ZEROS, margin=-1)),
         (ValueError, "margin must be one number", lambda g: bounds.norm_bound(HAND, X, ZEROS, margin=torch.ones(3))),
         (
             ValueError,
             "delta must lie in (0, 1), got 1.0",
             lambda g: bounds.norm_bound(HAND, X, ZEROS, margin=1, delta=1),
         ),
-        (ValueError, "layers must be nonzero", lambda g: bounds.norm_bound([0 * HAND[0]], X, ZEROS, margin=1)),
-        (ValueError, "layers must be nonzero", lambda g: bounds.compression_bound([0 * HAND[0]], X, ZEROS, margin=1)),
+        (ValueError, "layers must be nonzero", lambda g: bounds.norm_bound(network(0 * FIRST), X, ZEROS, margin=1)),
+        (
+            ValueError,
+            "layers must be nonzero",
+            lambda g: bounds.compression_bound(network(0 * FIRST), X, ZEROS, margin=1),
+        ),
         (
             ValueError,
             "probes must lie in [1, 2], got 3",
@@ -403,13 +424,13 @@ BIASED = Perceptrons(HAND, tuple(torch.zeros(2) for _ in HAND))
             lambda g: bounds.interlayer_smoothness(HAND, X, noise=0, generator=g),
         ),
         (ValueError, "radius must be positive", lambda g: bounds.perturbation(HAND, HAND, radius=0)),
-        (ValueError, "perturbed must have the shapes", lambda g: bounds.perturbation(HAND, HAND[:1], radius=1)),
+        (ValueError, "perturbed must have the shapes", lambda g: bounds.perturbation(HAND, network(FIRST), radius=1)),
         (ValueError, "radius must be positive", lambda g: bounds.compressed_size(HAND, radius=-1, margin=1)),
         (TypeError, "kept must hold integers, got 1.5", lambda g: bounds.truncate(HAND, 1.5)),
         (TypeError, "kept must hold integers, got True", lambda g: bounds.truncate(HAND, True)),
         (ValueError, "one for each of the 2 layers", lambda g: bounds.truncate(HAND, [1])),
         (ValueError, "kept must be at least 0, got -1", lambda g: bounds.truncate(HAND, -1)),
-        (ValueError, "count must be at least 1, got 0", lambda g: bounds.random_projection(HAND[0], 0, generator=g)),
+        (ValueError, "count must be at least 1, got 0", lambda g: bounds.random_projection(FIRST, 0, generator=g)),
         (TypeError, "W must be a real floating tensor", lambda g: bounds.random_projection(ZEROS, 1, generator=g)),
     ],
 )

@@ -116,7 +116,7 @@ def test_one_input_agrees_with_simulate(ensemble):
 def test_mean_after_an_isometric_layer():
     ensemble = Ensemble((40, 50), 40, negative_slope=0.2)
     x = generic(2, 40)
-    norm, theta = x.norm(dim=-1), arccos.between(x[0], x[1])
+    norm, theta = x.norm(dim=-1), arccos.angle(x[0], x[1])
     mean = norm.prod() * arccos.kappa1(theta, 0.2)  # F6
     draws = features(ensemble, x, 3000, generator=seeded(0)).gram[:, 1, 0, 1]
     claim = check.sampled("F6.a", "t", draws, mean, wrong={"linear": norm.prod() * theta.cos()})
@@ -130,7 +130,7 @@ def test_fields():
     assert shapes == [(7, 4, 5), (7, 4, 5, 5), (7, 4, 5, 5), (7, 4, 5, 5), (7, 5)]
     torch.testing.assert_close(draw.gram[:, 0], (x @ x.mT).expand(7, 5, 5))
     torch.testing.assert_close(draw.gram.diagonal(dim1=-2, dim2=-1), draw.feature_norm2)
-    torch.testing.assert_close(draw.angle[:, 0, 0, [1, 3]], arccos.between(x[0], x[[1, 3]]).expand(7, 2))
+    torch.testing.assert_close(draw.angle[:, 0, 0, [1, 3]], arccos.angle(x[0], x[[1, 3]]).expand(7, 2))
     assert (draw.angle[:, :, 0, 2] < 1e-14).all()
     torch.testing.assert_close(draw.output[:, 0], draw.output[:, 2])
     assert (draw.output[:, 4] == 0).all()
@@ -183,26 +183,19 @@ def test_inputs_of_very_different_size():
 
 
 @pytest.mark.parametrize("law", [spectra.two_level, spectra.uniform_sphere])
-def test_chunks_are_calls_in_turn(law, monkeypatch):
+def test_blocks_are_calls_in_turn(law, monkeypatch):
+    monkeypatch.setattr("srlib.collapsed._draws.BLOCK", 4 * 24 * 2)
     ensemble, x, g = replace(MIXED, law=law), generic(2, 12), seeded(0)
     parts = [features(ensemble, x, size, generator=g) for size in (4, 4, 2)]
-    whole = features(ensemble, x, 10, chunk_size=4, generator=seeded(0))
+    whole = features(ensemble, x, 10, generator=seeded(0))
     for name in ("log_feature_norm2", "direction", "output"):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
-    one = features(ensemble, x, 10, chunk_size=1, generator=seeded(0))
-    assert one.gram.shape == whole.gram.shape
-    assert len(one.output.unique(dim=0)) == 10
-    assert torch.equal(features(ensemble, x, 10, chunk_size=99, generator=seeded(0)).output, draw_all(ensemble, x))
-    monkeypatch.setattr("srlib.collapsed._draws._BUDGET", 4 * 24 * 2)
-    assert torch.equal(draw_all(ensemble, x), whole.output)
+    assert len(whole.output.unique(dim=0)) == 10
 
 
-def draw_all(ensemble, x):
-    return features(ensemble, x, 10, generator=seeded(0)).output
-
-
-def test_chunks_have_the_same_law():
-    assert same_law("C2.a", "t", simulated(*CASES["ReLU"], N, chunk_size=50), dense("ReLU"))
+def test_blocks_have_the_same_law(monkeypatch):
+    monkeypatch.setattr("srlib.collapsed._draws.BLOCK", 50 * 24 * 3)
+    assert same_law("C2.a", "t", simulated(*CASES["ReLU"], N), dense("ReLU"))
 
 
 def test_determinism():
@@ -230,10 +223,8 @@ X = generic(2, 12)
         (TypeError, "ensemble must be an srlib.Ensemble, got int", lambda g: features(3, X, 5, generator=g)),
         (TypeError, "samples must be an integer, got 2.5", lambda g: features(MIXED, X, 2.5, generator=g)),
         (ValueError, "samples must be at least 1, got 0", lambda g: features(MIXED, X, 0, generator=g)),
-        (TypeError, "chunk_size must be an integer", lambda g: features(MIXED, X, 5, chunk_size=1.5, generator=g)),
-        (ValueError, "chunk_size must be at least 1", lambda g: features(MIXED, X, 5, chunk_size=0, generator=g)),
         (TypeError, "torch.int64", lambda g: features(MIXED, X, 5, generator=g, dtype=torch.int64)),
-        (TypeError, "x must be a tensor of dtype torch.float64, got list", lambda g: features(MIXED, [[1.0]], 5)),
+        (TypeError, "dtype torch.float64, got list", lambda g: features(MIXED, [[1.0]], 5)),
         (TypeError, "got torch.float32", lambda g: features(MIXED, X.float(), 5, generator=g)),
         (ValueError, "(N, n_0) = (N, 12), got (2, 3)", lambda g: features(MIXED, X[:, :3], 5, generator=g)),
         (ValueError, "(N, n_0) = (N, 12), got (12,)", lambda g: features(MIXED, X[0], 5, generator=g)),

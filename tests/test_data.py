@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from srlib import data
+from srlib.experiments import data
 
 
 @pytest.fixture(scope="module")

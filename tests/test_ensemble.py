@@ -145,10 +145,19 @@ def test_numbers_stand_for_every_layer(number):
 
 def test_participation_ranks(generator):
     ensemble = Ensemble((4, 4, 6), (2.5, 2), law=spectra.projector)
-    assert ensemble.quartic_traces == pytest.approx((2.25, 2))
-    assert ensemble.participation_ranks == pytest.approx((6.25 / 2.25, 2))
+    assert ensemble.quartic_traces() == (pytest.approx((2.25, 2)), (0, 0))
+    assert ensemble.participation_ranks() == (pytest.approx((6.25 / 2.25, 2)), (0, 0))
     sampled = [srlib.participation_rank(W).item() for W in ensemble.sample(1, generator=generator).weights]
-    assert sampled == pytest.approx(ensemble.participation_ranks)
+    assert sampled == pytest.approx(ensemble.participation_ranks().value)
+
+
+def test_errors_of_averages_are_relative():
+    ensemble = Ensemble((6, 9, 6), 3, law=spectra.uniform_sphere)
+    traces, ranks = ensemble.quartic_traces(), ensemble.participation_ranks()
+    for q, q_error, p, p_error in zip(*traces, *ranks, strict=True):
+        assert p == pytest.approx(9 / q)
+        assert p_error / p == pytest.approx(q_error / q)
+        assert 0 < q_error <= 1e-3 * q
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])

@@ -9,7 +9,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
-from test_workflow import BODY, HEADER, ROOT, Checkout
+from test_workflow import BODY, HEADER, ROOT, Checkout, seen
 
 sys.path.insert(0, str(ROOT / "workflow"))
 import execute
@@ -129,9 +129,8 @@ def by_hand(checkout, *arguments, **environment):
 def error_line(process) -> str:
     """Return the one line that a failed run ends in, after its progress bar."""
     assert process.returncode == 1
-    lines = [line for line in process.stderr.splitlines() if "cell/s" not in line and "s/cell" not in line and line]
-    assert len(lines) == 1, process.stderr
-    return lines[0]
+    (line,) = seen(process.stderr)
+    return line
 
 
 def result(checkout) -> nbformat.NotebookNode:
@@ -139,20 +138,21 @@ def result(checkout) -> nbformat.NotebookNode:
 
 
 def test_make_run_passes_names_and_values_on(checkout):
-    checkout.write("01_first", BODY.replace("seed = 1", 'name = "x"; seed = 1') + "\n# %%\nprint(name)\n")
+    parameters = BODY.replace("seed = 1", 'name = "x"; rate = 0.1; seed = 1')
+    checkout.write("01_first", parameters + "\n# %%\nprint(name, rate)\n")
     for file in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / file, checkout.root)
     (checkout.root / ".venv").symlink_to(sys.prefix)
     make = ["make", "-o", ".venv/.ready", "run", "NOTEBOOK=1"]
     run = {"cwd": checkout.root, "text": True, "capture_output": True, "timeout": 120, "check": True}
 
-    given = subprocess.run([*make, "PARAMETERS=seed=7 name='a \"b'"], **run)
-    assert [cell.outputs[0].text for cell in result(checkout).cells[-2:]] == ["seed 7\n", 'a "b\n']
+    given = subprocess.run([*make, "PARAMETERS=seed=7 name='a \"b' rate -1e-3"], **run)
+    assert [cell.outputs[0].text for cell in result(checkout).cells[-2:]] == ["seed 7\n", 'a "b -0.001\n']
     assert given.stdout == "_build/runs/01_first.ipynb: 0 claims, 0 failed\n"
 
     listed = subprocess.run(make, **run).stdout.splitlines()
     assert listed[0].startswith("notebooks/01_first.py runs with its published parameters")
-    assert listed[1:3] == ['    name = "x"  # seed', "    seed = 1    # seed"]
+    assert listed[1:4] == ['    name = "x"  # seed', "    rate = 0.1  # seed", "    seed = 1    # seed"]
     assert result(checkout).cells[-2].outputs[0].text == "seed 1\n"
 
 

@@ -1,11 +1,13 @@
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from srlib import Ensemble, Network, arccos, check, expressivity, feedforward, haar, spectra, training
-from srlib.expressivity import _networks, breakpoints, circle, lengths, polyline, segment
+from srlib import Ensemble, Network, arccos, check, feedforward, haar, spectra
+from srlib.experiments import expressivity
+from srlib.experiments.expressivity import circle, kinks, lengths, pieces, polyline, segment
 from srlib.moments import feature_norm
 
 SLOPES = [0.0, 0.2, -0.5]
@@ -19,7 +21,7 @@ def generator(seed=0):
 def network(*weights, slope=0.0):
     """One network from nested lists."""
     W = tuple(torch.tensor([w], dtype=F64) for w in weights)
-    return Network(W, torch.ones(1, W[-1].shape[1], dtype=F64), slope)
+    return Network(W, torch.ones(1, W[-1].shape[1], dtype=F64), negative_slope=slope)
 
 
 def drawn(slope=0.0, *, batch=4, widths=(5, 7, 6, 8), ranks=3.0, **options):
@@ -27,19 +29,18 @@ def drawn(slope=0.0, *, batch=4, widths=(5, 7, 6, 8), ranks=3.0, **options):
 
 
 def with_biases(slope=0.0, *, batch=4, seed=3):
-    net = training.perceptrons(drawn(slope, batch=batch))
+    net = drawn(slope, batch=batch)
     g = generator(seed)
-    biases = tuple(0.3 * torch.randn(W.shape[:2], generator=g, dtype=F64) for W in net.weights)
-    return net._replace(biases=biases)
+    sizes = [*(W.shape[:2] for W in net.weights), (batch,)]
+    return replace(net, biases=[0.3 * torch.randn(size, generator=g, dtype=F64) for size in sizes])
 
 
 def gates(net, x):
     """Whether each hidden neuron of each network is open, by a plain forward pass: one (batch, N, n_l) a layer."""
-    weights = net.weights if isinstance(net, Network) else net.weights[:-1]
-    h, found = x.expand(len(weights[0]), *x.shape), []
-    for l, W in enumerate(weights):
+    h, found = x.expand(net.batch, *x.shape), []
+    for l, W in enumerate(net.weights):
         a = h @ W.mT
-        if getattr(net, "biases", None) is not None:
+        if net.biases is not None:
             a = a + net.biases[l].unsqueeze(1)
         found.append(a > 0)
         h = torch.where(a > 0, a, net.negative_slope * a)
@@ -50,8 +51,7 @@ def on_a_grid(net, curve, points=40_001):
     """The naive twin: gate changes from point to point of a fine grid, (batch, L), and where they are."""
     t = torch.linspace(curve.knots[0], curve.knots[-1], points, dtype=F64)
     changes = [(g[:, 1:] != g[:, :-1]).nonzero() for g in gates(net, curve.at(t))]
-    batch = len(net.weights[0])
-    counts = torch.stack([torch.bincount(c[:, 0], minlength=batch) for c in changes], 1)
+    counts = torch.stack([torch.bincount(c[:, 0], minlength=net.batch) for c in changes], 1)
     return counts, [(c[:, 0], t[c[:, 1]], t[c[:, 1] + 1], c[:, 2]) for c in changes]
 
 
@@ -95,11 +95,11 @@ def curves(n=5):
 def test_against_a_fine_grid(name, slope, biases):
     net, curve = with_biases(slope) if biases else drawn(slope), curves()[name]
     counts, places = on_a_grid(net, curve)
-    found = breakpoints(net, curve)
+    found = kinks(net, curve)
     assert torch.equal(found.counts, counts)
     for layer, (b, left, right, neuron) in zip(found.layers, places, strict=True):
         order = sorted(zip(b.tolist(), left.tolist(), right.tolist(), neuron.tolist(), strict=True))
-        mine = sorted(zip(*(v.tolist() for v in layer[:3]), strict=True))
+        mine = sorted(zip(*(v.tolist() for v in (layer.network, layer.parameter, layer.neuron)), strict=True))
         slack = 1e-9
         for (b_, t, i), (c, low, high, j) in zip(mine, order, strict=True):
             assert (b_, i) == (c, j)
@@ -110,7 +110,7 @@ def test_against_a_fine_grid(name, slope, biases):
 def test_against_the_recursion_over_pieces(slope):
     net = drawn(slope, batch=3)
     a, b = torch.randn(2, 5, generator=generator(4), dtype=F64)
-    found = breakpoints(net, segment(a, b))
+    found = kinks(net, segment(a, b))
     for one in range(3):
         pieces = recursive([W[one].tolist() for W in net.weights], a.tolist(), b.tolist(), slope)
         changes = [(p, q) for p, q in itertools.pairwise(pieces) if p[2] != q[2]]
@@ -127,7 +127,7 @@ def test_against_the_recursion_over_pieces(slope):
 
 def test_one_missed_kink_in_a_hundred_is_noticed():
     net, curve = drawn(batch=40, widths=(5, 8, 8, 8)), curves()["circle"]
-    found, (counts, _) = breakpoints(net, curve).counts, on_a_grid(net, curve, 4_001)
+    found, (counts, _) = kinks(net, curve).counts, on_a_grid(net, curve, 4_001)
     drop = torch.binomial(found.double(), torch.full_like(found, 0.99, dtype=F64), generator=generator(1))
     layer1 = torch.full((40,), 16.0)
     assert check.exact("X1.tests", "first layer", found[:, 0], layer1)
@@ -140,7 +140,7 @@ def test_one_missed_kink_in_a_hundred_is_noticed():
 @pytest.mark.parametrize("name", curves())
 def test_every_switch_is_a_zero_of_its_neuron(name):
     net, curve = with_biases(0.2), curves()[name]
-    for l, layer in enumerate(breakpoints(net, curve).layers):
+    for l, layer in enumerate(kinks(net, curve).layers):
         h = curve.at(layer.parameter).unsqueeze(1)
         for W, b in zip(net.weights[: l + 1], net.biases, strict=False):
             a = h @ W[layer.network].mT + b[layer.network].unsqueeze(1)
@@ -151,18 +151,22 @@ def test_every_switch_is_a_zero_of_its_neuron(name):
 
 
 def test_order_of_the_switches():
-    for layer in breakpoints(drawn(), curves()["polygon"]).layers:
+    for layer in kinks(drawn(), curves()["polygon"]).layers:
         key = layer.network * 10 + layer.parameter
         assert (key.diff() >= 0).all()
 
 
+def columns(found):
+    return [value for layer in found.layers for value in vars(layer).values()]
+
+
 def test_chunks_change_nothing(monkeypatch):
     net, curve = drawn(batch=7), curves()["circle"]
-    whole, long = breakpoints(net, curve), lengths(net, curve)
-    monkeypatch.setattr(_networks, "_CHUNK", 1)
-    parts, long_parts = breakpoints(net, curve), lengths(net, curve)
+    whole, long = kinks(net, curve), lengths(net, curve)
+    monkeypatch.setattr(pieces, "_CHUNK", 1)
+    parts, long_parts = kinks(net, curve), lengths(net, curve)
     assert torch.equal(whole.pieces, parts.pieces)
-    for one, other in zip((*sum(whole.layers, ()), *long), (*sum(parts.layers, ()), *long_parts), strict=True):
+    for one, other in zip((*columns(whole), *long), (*columns(parts), *long_parts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
@@ -176,7 +180,7 @@ def line(a=-1.0, b=3.0, n=1):
 
 
 def test_a_known_kink():
-    found = breakpoints(network([[2.0]]), line())
+    found = kinks(network([[2.0]]), line())
     assert found.layers[0].parameter.tolist() == [0.25]
     assert found.layers[0].network.tolist() == found.layers[0].neuron.tolist() == [0]
     assert found.layers[0].silent.tolist() == [True]  # the input itself passes through the origin
@@ -189,8 +193,8 @@ def test_a_sawtooth():
     fold = [[2.0, -4.0], [2.0, -4.0]]  # with biases: x -> 2 relu(x) - 4 relu(x - 1/2), the tent map
     W = [torch.tensor([w], dtype=F64) for w in ([[1.0], [1.0]], fold, fold, fold, [[1.0, 1.0]])]
     shift = torch.tensor([[0.0, -0.5]], dtype=F64)
-    net = training.Perceptrons(tuple(W), (shift, shift, shift, shift, torch.zeros(1, 1, dtype=F64)))
-    found = breakpoints(net, line(-0.5, 1.5))
+    net = Network(W[:-1], W[-1], (shift, shift, shift, shift, torch.zeros(1, 1, dtype=F64)))
+    found = kinks(net, line(-0.5, 1.5))
     inside = [s.parameter * 2 - 0.5 for s in found.layers]
     assert [t[(t > 1e-9) & (t < 1 - 1e-9)].tolist() for t in inside] == [
         [k / 2**l for k in range(1, 2**l, 2)] for l in range(1, 5)
@@ -202,7 +206,7 @@ def test_never_switching_dead_and_coincident_neurons():
     first = [[1.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.0, 0.0]]
     second = [[1.0, 1.0, 0.0, 3.0, 5.0], [0.0, 0.0, 1.0, 0.0, 0.0]]
     points = torch.tensor([[-1.0, 1.0], [3.0, 1.0]], dtype=F64)
-    found = breakpoints(network(first, second), segment(*points))
+    found = kinks(network(first, second), segment(*points))
     assert found.layers[0].neuron.tolist() == [0, 1]
     assert found.layers[0].parameter.tolist() == [0.25, 0.25]
     assert found.counts.tolist() == [[2, 0]]  # relu(x) + relu(-2x) touches zero there, and does not switch
@@ -213,24 +217,24 @@ def test_touching_zero_at_a_border_and_crossing_it_there():
     points = torch.tensor([[-1.0, 1.0], [1.0, 1.0]], dtype=F64)
     first = [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]
     second = [[1.0, 1.0, 0.0], [-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [0.7, 0.7, -0.7]]  # |x|, -|x|, x, 0.7 (|x| - 1)
-    found = breakpoints(network(first, second), segment(*points))
+    found = kinks(network(first, second), segment(*points))
     assert found.layers[1].neuron.tolist() == [2]
     assert found.layers[1].parameter.tolist() == [0.5]
     assert found.pieces.tolist() == [2]
 
 
 def test_a_tangent_circle_does_not_switch():
-    W, v = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]], dtype=F64), torch.ones(1, 1, 2, dtype=F64)
+    W, v = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]], dtype=F64), torch.ones(1, 2, dtype=F64)
     for bias, counts in ((-1.0, 0), (1.0, 0), (0.5, 4), (-0.999999, 4), (2.0, 0)):
-        net = training.Perceptrons((W, v), (torch.full((1, 2), bias, dtype=F64), torch.zeros(1, 1, dtype=F64)))
-        found = breakpoints(net, circle(*torch.eye(2)))
+        net = Network((W,), v, (torch.full((1, 2), bias, dtype=F64), torch.zeros(1, dtype=F64)))
+        found = kinks(net, circle(*torch.eye(2)))
         assert found.counts.item() == counts
         assert found.pieces.item() == max(counts, 1)
 
 
 def test_a_dead_layer_stops_all_layers_behind_it():
     net = network([[-1.0, 0.0], [-2.0, 0.0]], [[1.0, 1.0], [1.0, -1.0]])
-    found = breakpoints(net, segment(*torch.tensor([[1.0, 0.0], [2.0, 1.0]])))
+    found = kinks(net, segment(*torch.tensor([[1.0, 0.0], [2.0, 1.0]])))
     assert found.counts.tolist() == [[0, 0]]
     assert found.pieces.tolist() == [1]
     assert lengths(net, segment(*torch.tensor([[1.0, 0.0], [2.0, 1.0]]))).spherical[0, 1:].tolist() == [0, 0]
@@ -238,7 +242,7 @@ def test_a_dead_layer_stops_all_layers_behind_it():
 
 def test_switches_of_silent_layers_are_marked():
     net = network([[1.0, 0.0], [1.0, 0.1]], [[1.0, 1.0], [1.0, -0.5]])  # silent on half of the circle
-    found = breakpoints(net, circle(*torch.eye(2)))
+    found = kinks(net, circle(*torch.eye(2)))
     assert found.counts.tolist() == [[4, 4]]
     assert found.layers[1].silent.sum() == 3  # both end with the layer; one of them has a zero of its own before
     assert found.crossings.tolist() == [[4, 1]]
@@ -249,7 +253,7 @@ def test_nearly_zero_is_zero():
     """A neuron orthogonal to its features up to rounding does not switch at random."""
     e = haar.orthogonal(6, generator=generator(), dtype=F64)
     net = Network((e[2:].unsqueeze(0),), torch.ones(1, 4, dtype=F64))
-    assert breakpoints(net, circle(e[0], e[1])).counts.item() == 0
+    assert kinks(net, circle(e[0], e[1])).counts.item() == 0
 
 
 def test_a_plateau_at_zero_stays_closed():
@@ -258,9 +262,9 @@ def test_a_plateau_at_zero_stays_closed():
     w = torch.rand(batch, 1, generator=g, dtype=F64) + 0.5
     b = torch.rand(batch, 2, generator=g, dtype=F64) - torch.tensor([0.0, 1.0])
     second = torch.tensor([[1.0, -1.0]], dtype=F64).expand(batch, 1, 2) * w.unsqueeze(-1)
-    weights = (w.unsqueeze(-1).expand(batch, 2, 1), second, torch.ones(batch, 1, 1, dtype=F64))
-    biases = (b, w * (b[:, 1:] - b[:, :1]), torch.zeros(batch, 1, dtype=F64))
-    found = breakpoints(training.Perceptrons(weights, biases), line(-4.0, 4.0))
+    weights = w.unsqueeze(-1).expand(batch, 2, 1), second
+    biases = (b, w * (b[:, 1:] - b[:, :1]), torch.zeros(batch, dtype=F64))
+    found = kinks(Network(weights, torch.ones(batch, 1, dtype=F64), biases), line(-4.0, 4.0))
     assert (found.counts == torch.tensor([2, 0])).all()
     assert (found.pieces == 3).all()
 
@@ -272,7 +276,7 @@ def test_a_closed_curve_may_start_anywhere():
     zero = net.weights[0][0, 0] @ W.mT  # start where a neuron of the first network is zero
     shifts = [0.0, 1.0, math.atan2(-zero[0], zero[1])]
     runs = [
-        breakpoints(net, circle(math.cos(s) * e[0] + math.sin(s) * e[1], -math.sin(s) * e[0] + math.cos(s) * e[1]))
+        kinks(net, circle(math.cos(s) * e[0] + math.sin(s) * e[1], -math.sin(s) * e[0] + math.cos(s) * e[1]))
         for s in shifts
     ]
     for run, s in zip(runs, shifts, strict=True):
@@ -287,8 +291,8 @@ def test_a_closed_curve_may_start_anywhere():
 @pytest.mark.parametrize("name", ["polygon", "circle"])
 def test_scale_moves_no_kink(scale, name):
     net, curve = drawn(0.2), curves()[name]
-    other = Network(tuple(scale * W for W in net.weights), net.readout, 0.2)
-    one, two = breakpoints(net, curve), breakpoints(other, curve)
+    other = replace(net, weights=[scale * W for W in net.weights])
+    one, two = kinks(net, curve), kinks(other, curve)
     assert torch.equal(one.counts, two.counts)
     assert torch.equal(one.crossings, two.crossings)
     for a, b in zip(one.layers, two.layers, strict=True):
@@ -299,31 +303,29 @@ def test_scale_moves_no_kink(scale, name):
     torch.testing.assert_close(lengths(other, curve).spherical, lengths(net, curve).spherical, **factors)
 
 
-def test_networks_of_both_kinds_and_single_precision():
+def test_biases_of_zero_and_single_precision():
     net, curve = drawn(), curves()["circle"]
-    assert torch.equal(breakpoints(training.perceptrons(net), curve).counts, breakpoints(net, curve).counts)
-    zero = training.perceptrons(net)._replace(
-        biases=tuple(torch.zeros(W.shape[:2], dtype=F64) for W in (*net.weights, net.readout.unsqueeze(1)))
-    )
+    zero = with_biases()
+    zero = replace(zero, biases=[0 * b for b in zero.biases])
     for name, other in curves().items():
-        assert torch.equal(breakpoints(zero, other).counts, breakpoints(net, other).counts), name
-    single = Network(tuple(W.float() for W in net.weights), net.readout.float())
-    double = Network(tuple(W.double() for W in single.weights), single.readout.double())
-    assert torch.equal(breakpoints(single, curve).layers[2].parameter, breakpoints(double, curve).layers[2].parameter)
+        assert torch.equal(kinks(zero, other).counts, kinks(net, other).counts), name
+    single = net.to(dtype=torch.float32)
+    double = single.to(dtype=torch.float64)
+    assert torch.equal(kinks(single, curve).layers[2].parameter, kinks(double, curve).layers[2].parameter)
 
 
 def test_weights_with_a_history():
     net = drawn()
     live = Network(tuple(W.clone().requires_grad_() for W in net.weights), net.readout)
     for name in ("circle", "polygon"):
-        assert torch.equal(breakpoints(live, curves()[name]).pieces, breakpoints(net, curves()[name]).pieces)
+        assert torch.equal(kinks(live, curves()[name]).pieces, kinks(net, curves()[name]).pieces)
         assert torch.equal(lengths(live, curves()[name]).euclidean, lengths(net, curves()[name]).euclidean)
 
 
 @pytest.mark.parametrize("net", [drawn(batch=0), with_biases(batch=0)])
 def test_an_empty_batch(net):
-    assert breakpoints(net, line(n=5)).counts.shape == (0, 3)
-    assert breakpoints(net, line(n=5)).pieces.shape == (0,)
+    assert kinks(net, line(n=5)).counts.shape == (0, 3)
+    assert kinks(net, line(n=5)).pieces.shape == (0,)
     assert lengths(net, line(n=5)).euclidean.shape == (0, 4)
 
 
@@ -347,7 +349,8 @@ def test_lengths_against_a_fine_grid(name, slope):
 
 def test_known_lengths():
     e = torch.eye(3, dtype=F64)
-    orthogonal = Network((haar.orthogonal(3, batch=1, generator=generator(), dtype=F64),), torch.ones(1, 3), 1.0)
+    turned = haar.orthogonal(3, batch=1, generator=generator(), dtype=F64)
+    orthogonal = Network((turned,), turned[:, 0], negative_slope=1.0)
     assert [v.tolist() for v in lengths(orthogonal, circle(e[0], e[1]))] == [[[pytest.approx(2 * math.pi)] * 2]] * 2
     flat = network([[1.0, 0.0, 0.0], [0.0, 1e-9, 0.0]], slope=1.0)  # nearly a segment, there and back
     found = lengths(flat, circle(e[0], e[1]))
@@ -362,9 +365,9 @@ def test_a_jump_of_the_direction_at_the_origin_does_not_count(slope):
     net, a = drawn(slope), curves()["polyline"].at(torch.tensor([0.0, 1.0, 2.0]))
     ray = segment(a[0], -0.3 * a[0])
     assert lengths(net, ray).spherical.abs().max() < 1e-12
-    assert breakpoints(net, ray).crossings.sum() == 0
+    assert kinks(net, ray).crossings.sum() == 0
     corners = torch.stack([a[1], a[0], -a[0], a[2], torch.zeros_like(a[0])])
-    length = arccos.between(a[0], a[1]) + arccos.between(-a[0], a[2])
+    length = arccos.angle(a[0], a[1]) + arccos.angle(-a[0], a[2])
     for closed in (False, True):  # closed, it leaves the origin on the ray that it began on
         found = polyline(corners, closed=closed)
         torch.testing.assert_close(lengths(net, found).spherical[:, 0], length.expand(4))
@@ -375,7 +378,7 @@ def test_a_jump_of_the_direction_at_the_origin_does_not_count(slope):
 def test_lengths_with_biases_on_segments():
     net, curve = with_biases(), curves()["polyline"]
     h = curve.at(torch.linspace(0, 3, 60_001, dtype=F64)).expand(4, -1, -1)
-    for W, b in zip(net.weights[:-1], net.biases, strict=False):
+    for W, b in zip(net.weights, net.biases, strict=False):
         h = (h @ W.mT + b.unsqueeze(1)).relu()
     torch.testing.assert_close(
         lengths(net, curve).euclidean[:, -1], h.diff(dim=1).norm(dim=-1).sum(1), rtol=1e-4, atol=0
@@ -386,11 +389,11 @@ def test_lengths_with_biases_on_segments():
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3])
-def test_mean_switches_of_narrow_layers(slope):
+def test_mean_kinks_of_narrow_layers(slope):
     ensemble = Ensemble((3, 3, 4), 2.0, negative_slope=slope)
     e = torch.eye(3)
-    found = breakpoints(ensemble.sample(20_000, generator=generator()), circle(e[0], e[1]))
-    predicted = expressivity.mean_switches(ensemble)
+    found = kinks(ensemble.sample(20_000, generator=generator()), circle(e[0], e[1]))
+    predicted = expressivity.mean_kinks(ensemble)
     assert predicted.tolist() == [6, pytest.approx(8 * (0.5 if slope == 0 else 1))]
     wrong = {"other slope": predicted * torch.tensor([1, 0.5 if slope else 2]), "2 % off": 1.02 * predicted}
     claim = check.sampled("X1.tests", "sign changes", found.crossings, predicted, wrong=wrong)
@@ -399,16 +402,16 @@ def test_mean_switches_of_narrow_layers(slope):
     assert not check.sampled("X1.tests", "sign changes", drop, predicted)
 
 
-def test_mean_switches_along_a_segment():
+def test_mean_kinks_along_a_segment():
     ensemble = Ensemble((3, 6, 8), 2.5, law=spectra.projector)
     a, b = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([-1.0, 1.0, 0.0])
-    found = breakpoints(ensemble.sample(20_000, generator=generator()), segment(a, b))
-    assert check.sampled("X1.tests", "segment", found.crossings, expressivity.mean_switches(ensemble, 3 * math.pi / 4))
-    assert not check.sampled("X1.tests", "segment", found.crossings, expressivity.mean_switches(ensemble, math.pi / 2))
+    found = kinks(ensemble.sample(20_000, generator=generator()), segment(a, b))
+    assert check.sampled("X1.tests", "segment", found.crossings, expressivity.mean_kinks(ensemble, 3 * math.pi / 4))
+    assert not check.sampled("X1.tests", "segment", found.crossings, expressivity.mean_kinks(ensemble, math.pi / 2))
 
 
 def test_rank_one_breaks_the_law():
-    found = breakpoints(Ensemble((6, 8, 8, 8), 1.0).sample(4_000, generator=generator()), curves(6)["circle"])
+    found = kinks(Ensemble((6, 8, 8, 8), 1.0).sample(4_000, generator=generator()), curves(6)["circle"])
     assert (found.counts[:, 0] == 16).all()
     assert found.crossings[:, 1:].sum() == 0
     assert found.counts.double().mean(0)[1:].tolist() == [pytest.approx(8, rel=0.1), pytest.approx(4, rel=0.15)]
@@ -471,44 +474,35 @@ def test_points_of_the_curves():
         (ValueError, "linearly independent", lambda: circle(torch.ones(2), -2 * torch.ones(2))),
         (ValueError, "linearly independent", lambda: circle(torch.ones(2), torch.zeros(2))),
         (ValueError, "one shape (n_0,), got (2,) and (3,)", lambda: circle(torch.ones(2), torch.ones(3))),
-        (TypeError, "curve must be made by", lambda: breakpoints(drawn(), torch.eye(5))),
-        (TypeError, "networks must be an srlib.Network or Perceptrons, got list", lambda: breakpoints([], line())),
-        (ValueError, "weights[0] must have shape (batch, n_l, 1)", lambda: breakpoints(drawn(), line())),
+        (TypeError, "curve must be made by", lambda: kinks(drawn(), torch.eye(5))),
+        (TypeError, "network must be an srlib.Network, got list", lambda: kinks([], line())),
+        (ValueError, "inputs of the curve's length 1, got 5", lambda: kinks(drawn(), line())),
         (
             ValueError,
             "at least one hidden layer",
-            lambda: breakpoints(training.Perceptrons((torch.ones(1, 1, 1),)), line()),
+            lambda: kinks(Network((), torch.ones(1, 1)), line()),
         ),
-        (ValueError, "finite entries", lambda: breakpoints(network([[math.inf]]), line())),
-        (ValueError, "m, n >= 1", lambda: breakpoints(Network((torch.ones(1, 0, 1),), torch.ones(1, 0)), line())),
-        (ValueError, "must stay below 1e154", lambda: breakpoints(network([[1e200], [1e200]], [[1.0, 1.0]]), line())),
+        (ValueError, "finite weights", lambda: kinks(network([[math.inf]]), line())),
+        (ValueError, "must stay below 1e154", lambda: kinks(network([[1e200], [1e200]], [[1.0, 1.0]]), line())),
         (ValueError, "must lie in [0, 1], got 1.5", lambda: line().at(torch.tensor([0.5, 1.5]))),
         (ValueError, "must lie in [0, 3], got nan", lambda: curves()["polyline"].at(torch.tensor([math.nan]))),
         (ValueError, "without biases", lambda: lengths(with_biases(), curves()["circle"])),
-        (ValueError, "stable rank above 1", lambda: expressivity.mean_switches(Ensemble((3, 4), 1))),
+        (ValueError, "stable rank above 1", lambda: expressivity.mean_kinks(Ensemble((3, 4), 1))),
         (
             ValueError,
             "spherical_length must be positive, got 0",
-            lambda: expressivity.mean_switches(Ensemble((3, 4), 2), 0),
+            lambda: expressivity.mean_kinks(Ensemble((3, 4), 2), 0),
         ),
-        (ValueError, "deterministic", lambda: expressivity.mean_gain(Ensemble((3, 4), 2, law=spectra.uniform_sphere))),
+        (ValueError, "with levels", lambda: expressivity.mean_gain(Ensemble((3, 4), 2, law=spectra.uniform_sphere))),
     ],
 )
 def test_bad_input(rejects, error, message, call):
     rejects(error, message, lambda _: call())
 
 
-def test_biases_must_fit(rejects):
-    net = with_biases()
-    short = net._replace(biases=(net.biases[0][:, :2], *net.biases[1:]))
-    rejects(ValueError, "biases[0] must have shape (4, 7), got (4, 2)", lambda _: breakpoints(short, line(n=5)))
-    few = net._replace(biases=net.biases[:-1])
-    rejects(ValueError, "biases must be given for all 4 layers, got 3", lambda _: breakpoints(few, line(n=5)))
-
-
 def test_inputs_are_left_alone():
     net, curve = drawn(), curves()["circle"]
     before = [t.clone() for t in (*net.weights, curve.coefficients)]
-    breakpoints(net, curve)
+    kinks(net, curve)
     lengths(net, curve)
     assert all(torch.equal(a, b) for a, b in zip(before, (*net.weights, curve.coefficients), strict=True))

@@ -4,13 +4,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import project
 import pytest
 import tables
 from test_make import Made
-from test_workflow import BODY, ROOT, THEOREM, claims_body
+from test_workflow import BODY, ROOT, claims_body, seen
 
 
 @pytest.fixture
@@ -19,15 +18,13 @@ def checkout(tmp_path):
     made.write("01_first", claims_body())
     made.list("01_first")
     (made.root / "notebooks" / "02_second.py").unlink()
-    (made.root / "book" / "index.md").write_text("# Index\n\n" + THEOREM.format(label="F2"))
     return made
 
 
 def to_claims(checkout) -> tuple[int, list[str]]:
     """Run the workflow as far as the claims; return the exit status and what a person sees."""
     done = checkout.script("workflow/build.py", "book", "2", "_build/claims.verified")
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line and "cell/s" not in line]
-    return done.returncode, [line for line in lines if "s/cell" not in line]
+    return done.returncode, seen(done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -67,25 +64,21 @@ def test_a_damaged_cell_of_a_sweep_is_named(tmp_path, monkeypatch):
         tables.gather("tiny", tmp_path / "cells", tmp_path / "tables")
 
 
-def test_a_damaged_table_stops_the_notebook_that_reads_it(tmp_path):
+def test_a_damaged_table_stops_the_notebook_that_reads_it(tmp_path, monkeypatch):
     """Fewer rows would give a book that looks whole and says something else."""
-    folder = tmp_path / "data" / "initialization"
-    shutil.copytree(ROOT / "notebooks" / "data" / "initialization", folder)
-    source = (ROOT / "notebooks" / "10_initialization.py").read_text()
-    (loading,) = [cell for cell in source.split("# %%") if 'folder / "runs.csv")' in cell]
-    code = (
-        "import json\nfrom pathlib import Path\n\nimport numpy as np\nimport pandas as pd\n"
-        + loading.partition("\n")[2]
-    )
-    (tmp_path / "cell.py").write_text(code.partition("named = ")[0])
+    monkeypatch.syspath_prepend(ROOT / "notebooks")
+    from measurements.initialization import Sweep
 
     def load():
-        return subprocess.run([sys.executable, "cell.py"], cwd=tmp_path, text=True, capture_output=True, check=False)
+        return Sweep(folder, threshold=0.5, resamples=100, seed=1)
 
-    assert load().returncode == 0, load().stderr
+    folder = tmp_path / "initialization"
+    shutil.copytree(ROOT / "notebooks" / "data" / "initialization", folder)
+    assert len(load().runs) == load().provenance["networks"]
     lines = (folder / "runs.csv").read_text().splitlines(keepends=True)
     (folder / "runs.csv").write_text("".join(lines[: len(lines) // 2]))
-    assert "AssertionError: runs.csv is not whole: restore it" in load().stderr
+    with pytest.raises(ValueError, match=r"runs.csv is not whole: restore it"):
+        load()
 
 
 def test_a_damaged_committed_file_says_how_to_restore_it():

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srlib import Ensemble, gradient_flow, moments, ntk
-from srlib.gradient_flow import GradientFlow, time_factor
+from srlib import Ensemble, moments, ntk
+from srlib.experiments import gradient_flow
+from srlib.experiments.gradient_flow import GradientDescent, GradientFlow, time_factor
 
 F64 = torch.float64
 
@@ -44,14 +45,14 @@ def euler(kernel, residual, t, count):
 def test_gradient_descent_of_a_linear_model(outputs, parameters, share):
     J, others, targets = features(7, parameters), features(5, parameters, seed=1), features(7, outputs, seed=2)
     flow = GradientFlow(J @ J.T)
-    step = share * flow.largest_step.item()
-    times = step * torch.arange(41, dtype=F64)
-    residuals, elsewhere = descent(J, targets, step, 40, others)
-    torch.testing.assert_close(flow.residuals(-targets, times, step=step), residuals, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(flow.losses(-targets, times, step=step), residuals.square().sum((1, 2)) / 2)
-    found = flow.changes(others @ J.T, -targets, times, step=step)
+    rate, steps = share * flow.largest_rate.item(), torch.arange(41)
+    exact = GradientDescent(J @ J.T, rate)
+    residuals, elsewhere = descent(J, targets, rate, 40, others)
+    torch.testing.assert_close(exact.residuals(-targets, steps), residuals, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(exact.losses(-targets, steps), residuals.square().sum((1, 2)) / 2)
+    found = exact.changes(others @ J.T, -targets, steps)
     torch.testing.assert_close(found, elsewhere, rtol=1e-9, atol=1e-9)
-    assert (flow.residuals(-targets, times) - residuals).abs().max() > 1e-3  # the flow is not the descent
+    assert (flow.residuals(-targets, rate * steps) - residuals).abs().max() > 1e-3  # the flow is not the descent
 
 
 def test_the_flow_is_the_matrix_exponential():
@@ -68,21 +69,20 @@ def test_the_flow_is_the_matrix_exponential():
 def test_cross_prediction_at_the_training_inputs_is_the_residual(inputs, parameters, seed, t):
     J, r = features(inputs, parameters, seed=seed), features(inputs, seed=seed + 1)
     kernel = J @ J.T
-    flow = GradientFlow(kernel)
-    step = t / 3
-    for options in ({}, {"step": step}) if step < flow.largest_step else ({},):
-        moved = flow.residuals(r, [0.0, t], **options) - r
-        torch.testing.assert_close(flow.changes(kernel, r, [0.0, t], **options), moved, rtol=1e-7, atol=1e-7)
+    flow, descent = GradientFlow(kernel), GradientDescent(kernel, t / 3)
+    runs = [(flow, [0.0, t])] + [(descent, [0, 3])] * bool(descent.rate < flow.largest_rate)
+    for run, clock in runs:
+        moved = run.residuals(r, clock) - r
+        torch.testing.assert_close(run.changes(kernel, r, clock), moved, rtol=1e-7, atol=1e-7)
 
 
 @given(st.integers(1, 6), st.integers(1, 8), st.integers(0, 2**16))
 def test_losses_fall_and_steps_of_half_the_size_come_nearer_to_the_flow(inputs, parameters, seed):
     J, r = features(inputs, parameters, seed=seed), features(inputs, seed=seed + 1)
     flow = GradientFlow(J @ J.T)
-    step = flow.largest_step / 4
-    times = step * torch.arange(9, dtype=F64)
-    exact = flow.losses(r, times)
-    coarse, fine = (flow.losses(r, times, step=s) for s in (step, step / 2))
+    rate, steps = flow.largest_rate / 4, torch.arange(9)
+    exact = flow.losses(r, rate * steps)
+    coarse, fine = (GradientDescent(J @ J.T, rate / k).losses(r, k * steps) for k in (1, 2))
     assert (exact.diff() <= 0).all()
     assert (coarse <= fine + 1e-12).all()
     assert (fine <= exact + 1e-12).all()  # 1 - x <= exp(-x)
@@ -91,28 +91,26 @@ def test_losses_fall_and_steps_of_half_the_size_come_nearer_to_the_flow(inputs, 
 def test_batched_equals_looped():
     J, others, r = features(2, 3, 5, 8), features(2, 3, 4, 8, seed=1), features(2, 3, 5, 2, seed=2)
     kernel, cross = J @ J.mT, others @ J.mT
-    flow = GradientFlow(kernel)
-    step = flow.largest_step / 3
-    times = step.unsqueeze(-1) * torch.arange(6, dtype=F64)
-    assert flow.largest_step.shape == (2, 3)
-    for options in ({}, {"step": step}):
-        found = (
-            flow.residuals(r, times, **options),
-            flow.changes(cross, r, times, **options),
-            flow.losses(r, times, **options),
-            flow.residuals(r[..., 0], times, **options),
+    rate = GradientFlow(kernel).largest_rate / 3
+    assert rate.shape == (2, 3)
+
+    def everything(run, cross, r, clock):
+        return (
+            run.residuals(r, clock),
+            run.changes(cross, r, clock),
+            run.losses(r, clock),
+            run.residuals(r[..., 0], clock),
         )
+
+    steps = torch.arange(6).expand(2, 3, -1)
+    for make, clock in ((GradientFlow, rate.unsqueeze(-1) * steps), (GradientDescent, steps)):
+        options = (rate,) if make is GradientDescent else ()
+        found = everything(make(kernel, *options), cross, r, clock)
         assert [tuple(f.shape) for f in found] == [(2, 3, 6, 5, 2), (2, 3, 6, 4, 2), (2, 3, 6), (2, 3, 6, 5)]
         for i in range(2):
             for j in range(3):
-                one, own = GradientFlow(kernel[i, j]), {k: v[i, j] for k, v in options.items()}
-                t = times[i, j]
-                expected = (
-                    one.residuals(r[i, j], t, **own),
-                    one.changes(cross[i, j], r[i, j], t, **own),
-                    one.losses(r[i, j], t, **own),
-                    one.residuals(r[i, j, :, 0], t, **own),
-                )
+                one = make(kernel[i, j], *(value[i, j] for value in options))
+                expected = everything(one, cross[i, j], r[i, j], clock[i, j])
                 for f, e in zip(found, expected, strict=True):
                     torch.testing.assert_close(f[i, j], e, rtol=1e-10, atol=1e-10)
 
@@ -126,24 +124,24 @@ def test_batch_dimensions_broadcast():
 
 
 def test_small_and_zero_eigenvalues_keep_their_digits():
-    flow = GradientFlow(torch.diag(torch.tensor([0.0, 1e-20, 1.0], dtype=F64)))
-    ones = torch.ones(3, dtype=F64)
-    for options in ({}, {"step": 0.5}):
-        change = flow.changes(torch.eye(3, dtype=F64), -ones, [3.0], **options)[0]
+    kernel, ones = torch.diag(torch.tensor([0.0, 1e-20, 1.0], dtype=F64)), torch.ones(3, dtype=F64)
+    flow = GradientFlow(kernel)
+    for run, clock in ((flow, [3.0]), (GradientDescent(kernel, 0.5), [6])):
+        change = run.changes(torch.eye(3, dtype=F64), -ones, clock)[0]
         assert change[:2].tolist() == pytest.approx([3.0, 3.0], rel=1e-12)  # the integral of 1, from either formula
     assert flow.residuals(ones, [1e30])[0].tolist() == pytest.approx([1.0, 0.0, 0.0])
 
 
 def test_a_zero_kernel_stands_still():
-    flow = GradientFlow(torch.zeros(2, 2, dtype=F64))
-    assert flow.largest_step == math.inf
-    assert flow.losses(torch.ones(2), [0.0, 1e9], step=1.0).tolist() == [1.0, 1.0]
+    still = GradientDescent(torch.zeros(2, 2, dtype=F64), 1.0)
+    assert still.largest_rate == math.inf
+    assert still.losses(torch.ones(2), [0, 10**9]).tolist() == [1.0, 1.0]
 
 
-def test_beyond_the_largest_step_descent_grows():
-    flow = GradientFlow(torch.eye(2, dtype=F64))
-    assert flow.residuals(torch.ones(2), [7.5], step=2.5).tolist() == [[-3.375] * 2]  # (1 - 2.5)^3
-    assert flow.losses(torch.ones(2), [4.0], step=2.0).item() == 1.0
+def test_beyond_the_largest_rate_descent_grows():
+    fast, border = (GradientDescent(torch.eye(2, dtype=F64), rate) for rate in (2.5, 2.0))
+    assert fast.residuals(torch.ones(2), [3]).tolist() == [[-3.375] * 2]  # (1 - 2.5)^3
+    assert border.losses(torch.ones(2), [2]).item() == 1.0
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, F64])
@@ -177,19 +175,18 @@ def test_arguments_are_left_alone():
     before = [t.clone() for t in (kernel, r, times)]
     flow = GradientFlow(kernel)
     flow.losses(r, times)
-    flow.changes(kernel, r, times, step=1.0)
+    GradientDescent(kernel, 0.01).changes(kernel, r, times)
     assert all(torch.equal(a, b) for a, b in zip(before, (kernel, r, times), strict=True))
 
 
 def test_a_planted_error_is_noticed(monkeypatch):
     J, targets = features(7, 9), features(7, 1, seed=2)
-    flow = GradientFlow(J @ J.T)
-    step = flow.largest_step.item() / 2
-    times = step * torch.arange(9, dtype=F64)
-    residuals, _ = descent(J, targets, step, 8, J)
-    right = GradientFlow._decay
-    monkeypatch.setattr(GradientFlow, "_decay", lambda self, t, step: right(self, 1.001 * t, None))
-    assert (flow.residuals(-targets, times, step=step) - residuals).abs().max() > 1e-3
+    rate = GradientFlow(J @ J.T).largest_rate.item() / 2
+    residuals, _ = descent(J, targets, rate, 8, J)
+    right = GradientDescent._decay
+    monkeypatch.setattr(GradientDescent, "_decay", lambda self, k: right(self, 1.01 * k).nan_to_num(0.0))
+    found = GradientDescent(J @ J.T, rate).residuals(-targets, torch.arange(9))
+    assert (found - residuals).abs().max() > 1e-3
 
 
 # The time factor
@@ -259,19 +256,33 @@ def test_bad_kernels(rejects, error, message, kernel):
         (ValueError, "got (2, 1)", {"times": [[1.0], [2.0]]}),
         (ValueError, "times must be at least 0, got -0.5", {"times": [1.0, -0.5]}),
         (ValueError, "times must be finite", {"times": [math.inf]}),
-        (ValueError, "step must be positive, got 0", {"step": 0.0}),
-        (ValueError, "step must be finite", {"step": math.nan}),
-        (TypeError, "step must be real numbers, got 'big'", {"step": "big"}),
-        (ValueError, "one for each kernel of the batch (), got (2,)", {"step": [0.5, 0.5]}),
-        (ValueError, "times must be multiples of step", {"step": 0.5, "times": [0.0, 0.7]}),
     ],
 )
 def test_bad_arguments(rejects, error, message, change):
-    flow = GradientFlow(EYE)
-    arguments = {"initial": ONES, "times": [0.0, 1.0]} | change
-    rejects(error, message, lambda _: flow.residuals(**arguments))
-    rejects(error, message, lambda _: flow.losses(**arguments))
-    rejects(error, message, lambda _: flow.changes(EYE, **arguments))
+    initial, clock = ({"initial": ONES, "times": [0.0, 1.0]} | change).values()
+    for run in (GradientFlow(EYE), GradientDescent(EYE, 0.5)):
+        text = message if isinstance(run, GradientFlow) else message.replace("times", "steps")
+        rejects(error, text, lambda _, run=run: run.residuals(initial, clock))
+        rejects(error, text, lambda _, run=run: run.losses(initial, clock))
+        rejects(error, text, lambda _, run=run: run.changes(EYE, initial, clock))
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "rate"),
+    [
+        (ValueError, "rate must be positive, got 0", 0.0),
+        (ValueError, "rate must be finite", math.nan),
+        (TypeError, "rate must be real numbers, got 'big'", "big"),
+        (ValueError, "one for each kernel of the batch (), got (2,)", [0.5, 0.5]),
+    ],
+)
+def test_bad_rates(rejects, error, message, rate):
+    rejects(error, message, lambda _: GradientDescent(EYE, rate))
+
+
+def test_steps_are_whole(rejects):
+    descent = GradientDescent(EYE, 0.5)
+    rejects(ValueError, "steps must be whole numbers, got 0.7", lambda _: descent.losses(ONES, [0.0, 0.7]))
 
 
 @pytest.mark.parametrize("cross", [torch.ones(2, 4), torch.ones(1, 2, 3)])
@@ -280,4 +291,4 @@ def test_bad_cross_kernels(rejects, cross):
 
 
 def test_public_names():
-    assert gradient_flow.__all__ == ["GradientFlow", "time_factor"]
+    assert gradient_flow.__all__ == ["GradientDescent", "GradientFlow", "time_factor"]

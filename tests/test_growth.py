@@ -83,6 +83,25 @@ def test_against_sampled_networks(name):
     assert variance.noticeable < 0.12
 
 
+def test_a_law_that_draws_is_averaged_to_the_stated_error():
+    def mixture(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None):
+        options = {"batch": batch, "dtype": dtype, "device": device}
+        low, high = (law(shape, stable_rank, **options) for law in (spectra.two_level, spectra.projector))
+        return torch.where(torch.rand(batch, 1, generator=generator, device=device) < 0.5, low, high)
+
+    ends = [log_growth(Ensemble((12, 12), 9.5, law=law)) for law in (spectra.two_level, spectra.projector)]
+    mean = (ends[0].mean + ends[1].mean) / 2
+    variance = (ends[0].variance + ends[1].variance) / 2 + (ends[0].mean - ends[1].mean) ** 2 / 4
+    found = log_growth(Ensemble((12, 12, 12), 9.5, law=mixture))
+    assert (found.mean_error > 0).all()
+    assert (found.mean_error <= 3e-4).all()
+    assert ((found.mean - mean).abs() < 5 * found.mean_error).all()
+    assert ((found.variance - variance).abs() < 5 * found.variance_error).all()
+    assert ((found.mean - ends[0].mean).abs() > 5 * found.mean_error).all()
+    for exact in ends:
+        assert (exact.mean_error, exact.variance_error) == (0, 0)
+
+
 @given(st.integers(2, 12), st.integers(2, 12), st.floats(0, 1), st.floats(-1.5, 1.5), st.floats(0.1, 10))
 def test_typical_growth_is_below_the_mean(n, m, t, slope, s):
     r = 1 + t * (min(n, m) - 1)

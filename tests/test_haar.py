@@ -79,6 +79,24 @@ def test_rotation_of_half_precision_is_computed_in_single(dtype):
     assert torch.equal(one, two.to(dtype))
 
 
+@pytest.mark.parametrize("planted", [0.0, -0.0])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (3, 3), (3, 1), (4, 2)])
+def test_a_draw_of_exactly_zero(n, k, planted, monkeypatch):
+    """As 1 in 10^7 normal numbers of float32 is: where it is all that a column has, at n = 1 and in the last one."""
+    randn = torch.randn
+
+    def zeros_in_the_last_column(*size, **options):
+        entries = randn(*size, **options)
+        entries[..., -1 if n == k else slice(-(n - k + 1), None)] = planted
+        return entries
+
+    monkeypatch.setattr(torch, "randn", zeros_in_the_last_column)
+    Q = draw(n, k, batch=4, dtype=torch.float32)
+    torch.testing.assert_close(Q.mT @ Q, torch.eye(k).expand(4, k, k), rtol=0, atol=1e-5)
+    turned = haar.rotate(torch.eye(n).expand(4, n, n).clone(), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(turned @ turned.mT, torch.eye(n).expand(4, n, n), rtol=0, atol=1e-5)
+
+
 def corner_moments(Q):
     """Moments of a, b, c, d = the corners of sqrt(n) Q, up to order four."""
     a, b, c, d = ((Q.shape[-2] ** 0.5) * Q[:, i, j] for i in (0, -1) for j in (0, -1))

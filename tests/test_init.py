@@ -161,7 +161,7 @@ def test_low_ratios_mean_stable_rank_one(generator):
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
-        (TypeError, "module must be a torch.nn.Module, got Tensor", lambda g: init.module_(torch.ones(3, 3), 0.5)),
+        (TypeError, "torch.nn.Module or an srlib.Network, got Tensor", lambda g: init.module_(torch.ones(3, 3), 0.5)),
         (ValueError, "ratio must lie in (0, 1], got 0.0", lambda g: init.module_(nn.Linear(3, 3), 0.0, generator=g)),
         (ValueError, "ratio must lie in (0, 1], got 1.5", lambda g: init.module_(nn.Linear(3, 3), 1.5, generator=g)),
         (ValueError, "ratio must lie in (0, 1], got nan", lambda g: init.module_(nn.Linear(3, 3), math.nan)),
@@ -198,3 +198,16 @@ def test_module_is_unchanged_if_a_late_layer_fails(generator):
     with pytest.raises(ValueError, match="no such spectrum"):
         init.module_(network, 0.5, law=law, generator=generator)
     assert all(torch.equal(p, q) for p, q in zip(network.parameters(), before, strict=True))
+
+
+def test_a_batch_of_networks(generator):
+    ensemble = srlib.Ensemble((7, 12, 5), 2)
+    drawn = ensemble.sample(3, generator=generator, dtype=torch.float32)
+    network = srlib.Network(drawn.weights, torch.ones(3, 4, 5), [torch.ones(3, n) for n in (12, 5, 4)])
+    assert init.module_(network, 0.6, generator=generator) is network
+    for W, r in zip(network.matrices, (0.6 * 7, 0.6 * 5, 0.6 * 4), strict=True):
+        assert srlib.stable_rank(W).tolist() == pytest.approx([r] * 3, rel=1e-5)
+        assert W.square().mean((1, 2)).tolist() == pytest.approx([2 / W.shape[2]] * 3, rel=1e-5)
+        assert not torch.allclose(W[0], W[1])
+    assert not any(b.any() for b in network.biases)
+    assert drawn.weights[0] is network.weights[0]  # in place

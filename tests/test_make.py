@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_workflow import BODY, ROOT, WAITING, Checkout
+from test_workflow import BODY, ROOT, WAITING, Checkout, seen
 
 POSIX = "awk cat cp dirname env expr false getconf grep ln ls mkdir mv rm sed sh sleep sort tail test touch tr true"
 TOOLS = [*POSIX.split(), "bash", "make"]  # Snakemake wants bash
@@ -22,7 +22,6 @@ only_build_toc_files: true
 execute: {execute_notebooks: "off"}
 html: {extra_footer: ""}
 """
-OTHERS = re.compile(r"^$|cell/s|s/cell|^make(\[\d+\])?: ")  # progress bars and make's own lines
 
 
 class Made(Checkout):
@@ -53,10 +52,7 @@ class Made(Checkout):
         """Return the exit status and what a person sees but for progress bars and make's own lines."""
         process = self.make(*arguments, **options)
         out, errors = process.communicate(timeout=300)
-        ours = [
-            line for line in (out + errors).splitlines() if not re.search(r"^$|cell/s|s/cell|^make(\[\d+\])?: ", line)
-        ]
-        return process.returncode, "".join(f"{line}\n" for line in ours)
+        return process.returncode, "".join(f"{line}\n" for line in seen(out + errors))
 
 
 @pytest.fixture
@@ -164,8 +160,7 @@ def test_a_build_that_ends_early_leaves_nothing_running(checkout, death):
     assert process.returncode != 0
     assert "Traceback" not in errors
     if death in ("interrupt", "terminate"):
-        lines = [line for line in errors.splitlines() if not OTHERS.search(line)]
-        assert lines == ["make book was stopped; what is finished is kept: run it again to go on"]
+        assert seen(errors) == ["make book was stopped; what is finished is kept: run it again to go on"]
     pids = [int(path.name.removeprefix("pid-")) for path in checkout.root.glob("pid-*")]
     wait(lambda: not any(map(alive, pids)))
     (checkout.root / "go").touch()
@@ -284,7 +279,7 @@ def install(tmp_path, python, *arguments):
     root = tmp_path / "a b é"
     root.mkdir(exist_ok=True)
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
-        shutil.copy(ROOT / name, root)
+        shutil.copy2(ROOT / name, root)  # with its date, which decides what is installed again
     (tmp_path / "python").write_text(python)
     (tmp_path / "python").chmod(0o755)
     done = subprocess.run(
@@ -325,3 +320,28 @@ def test_torch_alone_comes_from_the_index_that_is_named(tmp_path, index):
         assert installs[0].endswith(f"--no-deps --index-url {index} {torch}")
     assert installs[-2].endswith("--requirement requirements.lock")
     assert (root / ".venv" / ".ready").exists()
+
+
+def test_other_versions_than_those_installed_are_installed_when_they_are_asked_for(tmp_path):
+    def installed(*arguments):
+        status, message, root = install(tmp_path, PIP, *arguments)
+        calls = root / "calls"
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        calls.unlink(missing_ok=True)
+        before = "-m pip install --quiet --disable-pip-version-check "
+        return status, message, [line.removeprefix(before) for line in lines if line.startswith(before)]
+
+    editable = "--no-deps --editable ."
+    pinned = (0, "", ["--requirement requirements.lock", editable])
+    newest = (0, "", ["--upgrade .[book,test]", editable])
+    assert installed() == pinned
+    assert installed() == (0, "", [])
+    assert installed("VERSIONS=newest") == newest
+    assert installed("VERSIONS=newest") == (0, "", [])
+    assert installed() == (0, "", []), "what is there does for a command that asks for nothing else"
+    assert installed("VERSIONS=pinned") == pinned
+    (tmp_path / "a b é" / ".venv" / ".ready").write_text("")  # as it was made before it named the versions
+    assert installed() == (0, "", [])
+    assert installed("VERSIONS=newest") == newest
+    status, message, asked = installed("VERSIONS=oldest")
+    assert (status, message, asked) == (2, "error: VERSIONS=oldest: give pinned or newest\n", [])

@@ -249,7 +249,7 @@ def test_gaussian_layers():
 @given(ensembles())
 def test_every_ratio_is_within_a_factor_three_of_a_product(ensemble):
     """R(h_{l-1}) A_{lk} R(delta_k) / 3 <= ratio <= R(h_{l-1}) A_{lk} R(delta_k), A the common eigenvalues' product."""
-    n, p = ensemble.widths, ensemble.participation_ranks
+    n, p = ensemble.widths, ensemble.participation_ranks().value
     kappa = ((1 - ensemble.negative_slope**2) / (1 + ensemble.negative_slope**2)) ** 2
     gate = [math.nan, *(1 + 3 * kappa / (m + 2) for m in n[1:])]
     up = [math.nan, *(1 + 2 / (a + 2) * (a / q - 1) for a, q in zip(n, p, strict=False))]

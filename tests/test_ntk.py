@@ -2,7 +2,9 @@ import math
 
 import pytest
 import torch
-from torch.func import grad, vmap
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.func import grad, jvp, vmap
 
 from srlib import Ensemble, arccos, check, feedforward, ntk, spectra
 from srlib.moments.kernel import ntk as moments
@@ -68,7 +70,7 @@ def test_shapes(batch, n1, n2):
 def test_half_precision_is_computed_in_single():
     net, x = network(dtype=torch.float16), inputs(dtype=torch.float16)
     found = ntk.empirical(net, x)
-    single = type(net)(tuple(W.float() for W in net.weights), net.readout.float(), net.negative_slope)
+    single = net.to(dtype=torch.float32)
     assert torch.equal(found, ntk.empirical(single, x.float()).half())
     ensemble = Ensemble((4, 3), 2)
     assert torch.equal(ntk.infinite(ensemble, x).ntk, ntk.infinite(ensemble, x.float()).ntk.half())
@@ -191,11 +193,151 @@ def test_zero_coincident_and_opposite_inputs(dtype):
     assert opposite.ntk[0, 3].abs() <= 1e-6 * opposite.ntk[0, 0]
 
 
-@pytest.mark.parametrize("theta", [1e-9, 1e-6, 1e-3, 0.04, 0.05, math.pi - 1e-6])
-def test_close_and_nearly_opposite_inputs_keep_their_angle(theta):
+@pytest.mark.parametrize("theta", [1e-9, 1e-6, 1e-3, 0.04, 0.05, 1.0])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_close_and_nearly_opposite_inputs_keep_what_is_small(theta, sign):
     x, y = torch.tensor([[1.0, 0.0], [math.cos(theta), math.sin(theta)]], dtype=torch.float64).split(1)
-    found = ntk._angles(x, y)
-    assert found.item() == pytest.approx(theta, rel=1e-9)
+    small, large = ntk.limit._half_angles(sign * x, y, sign * x @ y.mT)[::sign]
+    assert small.item() == pytest.approx(math.sin(theta / 2) ** 2, rel=1e-12)
+    assert large.item() == pytest.approx(math.cos(theta / 2) ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-3)])
+@pytest.mark.parametrize("spread", [1e-2, 1e-4])
+def test_clusters_against_differences(monkeypatch, dtype, tolerance, spread):
+    monkeypatch.setattr(ntk.limit, "_BLOCK", 1000)  # few pairs are then taken one by one
+    near = spread * torch.stack([inputs(40, 6, seed=s, dtype=dtype) for s in range(4)])
+    near[1] *= 1e-2
+    centres = inputs(3, 6, dtype=dtype)[[0, 1, 2, 1]]
+    centres[3] *= -1
+    x = torch.cat([(centres[:, None] + near).flatten(0, 1), inputs(20, 6, seed=9, dtype=dtype)])
+    x = torch.nn.functional.normalize(x, dim=-1)
+    found = ntk.limit._half_angles(x, x, x @ x.mT)
+    for squares, sign in zip(found, (1, -1), strict=True):
+        expected = (x[:, None] - sign * x).square().sum(-1) / 4
+        torch.testing.assert_close(squares, expected, rtol=tolerance, atol=1e-30)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_small_angle_tilts_the_kernel(sign):
+    theta = torch.tensor([1e-9, 1e-7, 1e-5], dtype=torch.float64)
+    x, y = torch.eye(2, dtype=torch.float64)[:1], sign * torch.stack([theta.cos(), theta.sin()], 1)
+    tangent = ntk.infinite(Ensemble((2, 2), 2), x, y).ntk[0]
+    # one ReLU layer of two neurons without loss: (pi - theta) / (2 pi) (cos theta) and kappa_1
+    if sign == 1:
+        torch.testing.assert_close(1 - tangent, theta / (2 * math.pi), rtol=1e-4, atol=1e-15)
+    else:
+        torch.testing.assert_close(-tangent, theta / (2 * math.pi), rtol=1e-4, atol=1e-15)
+
+
+def test_nearly_parallel_inputs_take_no_loop_over_pairs():
+    x = 1 + 1e-4 * inputs(300, 500, dtype=torch.float32)
+    with torch.profiler.profile() as profile:
+        ntk.infinite(Ensemble((500, 3), 2), x)
+    (lookups,) = (event.count for event in profile.key_averages() if event.key == "aten::index")
+    assert lookups < 60  # of 45,150 pairs some 500 at a time
+
+
+def logarithms(ensemble, theta):
+    """The recursion (b) of N3 at unit inputs and an acute angle, every product a sum of logarithms."""
+    a, angle, square, layers = ensemble.negative_slope, torch.tensor(theta, dtype=torch.float64), 0.0, []
+    for (m, n), s, r in zip(ensemble.shapes, ensemble.spectral_norms, ensemble.stable_ranks, strict=True):
+        scale, gate = 2 * math.log(s) + math.log(r), math.log(arccos.kappa0(angle, a))
+        layers.append((square + math.log(angle.cos()) + gate, gate + scale - math.log(m)))
+        square += math.log((1 + a**2) / 2) + scale - math.log(n)
+        angle = arccos.next_angle(angle, a)
+    terms, backward = [square + math.log(angle.cos())], 2 * math.log(ensemble.readout_norm)
+    for term, factor in reversed(layers):
+        terms.append(term + backward)
+        backward += factor
+    top = max(terms)
+    return terms[0], top + math.log(math.fsum(math.exp(term - top) for term in terms))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@settings(max_examples=20)
+@given(
+    depth=st.one_of(st.integers(1, 6), st.sampled_from([300, 2000])),
+    norms=st.lists(st.floats(-300, 300), min_size=1, max_size=4),
+    readout=st.floats(-300, 300),
+    calm=st.booleans(),
+    sizes=st.tuples(st.floats(-300, 300), st.floats(-300, 300)),
+    slope=st.sampled_from([0.0, 0.2, 1.0]),
+)
+def test_every_scale(dtype, depth, norms, readout, calm, sizes, slope):
+    limits = torch.finfo(dtype)
+    norms = [10 ** (norms[l % len(norms)] * (-1) ** l) if not calm else 1.9 for l in range(depth)]
+    ensemble = Ensemble((2,) * (depth + 1), 1.3, norms, readout_norm=10**readout, negative_slope=slope)
+    low, high = math.log10(limits.tiny) + 3, math.log10(limits.max) - 1
+    x = torch.tensor([[1, 0], [0.5, 0.75**0.5], [0, 1], [-1, 0], [0, 0]], dtype=torch.float64)
+    x, y = ((x * 10 ** min(max(size, low), high)).to(dtype) for size in sizes)
+    one, two = (math.log(math.hypot(*z[1].tolist())) for z in (x, y))
+    found = ntk.infinite(ensemble, x, y)
+    for kernel, *expected in zip(found, logarithms(ensemble, 0.0), logarithms(ensemble, math.pi / 3), strict=True):
+        assert not kernel.isnan().any()
+        assert (kernel[4] == 0).all()
+        assert (kernel[:, 4] == 0).all()
+        for value, logarithm in zip((kernel[1, 1], kernel[0, 1]), expected, strict=True):
+            logarithm += one + two
+            if logarithm > math.log(limits.max) + 0.1:
+                assert value == math.inf
+            elif logarithm < math.log(limits.smallest_normal) - 40:
+                assert value == 0
+            elif math.log(limits.smallest_normal) + 1 < logarithm < math.log(limits.max) - 0.1:
+                error = 1e-8 if dtype == torch.float64 else max(2e-3, 4 * depth * torch.finfo(torch.float32).eps)
+                assert math.log(value.item()) == pytest.approx(logarithm, abs=error)
+
+
+# Gradients in the inputs
+
+
+@pytest.mark.parametrize(("slope", "size"), [(0.0, None), (0.2, 2), (1.0, 1), (-0.5, None)])
+def test_gradients_of_the_limit(slope, size):
+    ensemble = Ensemble((4, 9, 5), (3, 4.5), (1.3, 1.7), readout_norm=1.5, negative_slope=slope)
+    x, y = inputs(4).requires_grad_(), inputs(3, seed=2).requires_grad_()
+    pairs = lambda x, y: tuple(ntk.infinite(ensemble, x, y, chunk_size=size))  # noqa: E731
+    alone = lambda x: tuple(ntk.infinite(ensemble, x, chunk_size=size))  # noqa: E731
+    assert torch.autograd.gradcheck(pairs, (x, y))
+    assert torch.autograd.gradcheck(alone, x)
+    assert torch.autograd.gradgradcheck(pairs, (x, y))
+    fast = (*pairs(x.detach(), y.detach()), *alone(x.detach()))
+    torch.testing.assert_close((*pairs(x, y), *alone(x)), fast, rtol=1e-13, atol=1e-13)
+    assert all(torch.equal(kernel, kernel.mT) for kernel in alone(x))
+    with torch.no_grad():
+        assert not pairs(x, y)[1].requires_grad
+
+
+def test_gradients_at_zero_coincident_and_opposite_inputs():
+    ensemble, x = Ensemble((4, 9, 5), (3, 4.5), 2.0), inputs(1)
+    x = torch.cat([x, 0 * x, 3 * x, -x]).requires_grad_()
+    kernel = ntk.infinite(ensemble, x)
+    (gradient,) = torch.autograd.grad(kernel.ntk.diagonal().sum(), x, retain_graph=True)
+    torch.testing.assert_close(gradient, 2 * kernel.ntk[0, 0].detach() / x[0].square().sum().detach() * x.detach())
+    assert torch.autograd.grad(kernel.ntk.sum() + kernel.nngp.sum(), x)[0].isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # which torch itself calls for jvp
+def test_transformations_of_the_limit():
+    ensemble, x, y = Ensemble((4, 9, 5), (3, 4.5)), inputs(3), inputs(4, seed=2)
+    total = lambda x: ntk.infinite(ensemble, x, y).ntk.sin().sum()  # noqa: E731
+    by_hand = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(total(by_hand), by_hand)
+    torch.testing.assert_close(grad(total)(x), expected)
+    torch.testing.assert_close(jvp(total, (x,), (y[:3],))[1], (expected * y[:3]).sum())
+    squares = torch.linspace(0.1, 0.9, 6, dtype=torch.float64).view(2, 3)
+    geometry = lambda sine2: ntk.limit._geometry(0.3, [0.5, 1.0, 0.2], sine2, 1 - sine2).ntk  # noqa: E731
+    torch.testing.assert_close(vmap(geometry)(squares), geometry(squares))
+    torch.testing.assert_close(vmap(vmap(grad(geometry)))(squares).shape, squares.shape)
+
+
+def test_inputs_elsewhere_than_the_default_device():
+    ensemble, x = Ensemble((4, 9, 5), (3, 4.5)), torch.cat([inputs(3), inputs(3) * (1 + 1e-9), torch.zeros(1, 4)])
+    expected = ntk.infinite(ensemble, x, x.clone())
+    with torch.device("meta"):
+        found = ntk.infinite(ensemble, x, x.clone())
+        recorded = ntk.infinite(ensemble, x.clone().requires_grad_())
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    torch.testing.assert_close(recorded.ntk.detach(), expected.ntk)
 
 
 def test_a_thousand_layers():
@@ -238,6 +380,8 @@ LIST = [[1.0] * 4]
 WRONG = [
     (TypeError, "torch.int64", torch.ones(2, 4, dtype=torch.int64)),
     (TypeError, "got list", LIST),
+    (TypeError, "must be a dense tensor, got torch.sparse_coo", torch.ones(2, 4, dtype=torch.float64).to_sparse()),
+    (ValueError, "must hold numbers, got a tensor on the meta", torch.ones(2, 4, dtype=torch.float64, device="meta")),
     (ValueError, "(N, n_0) = (N, 4), got (5, 3)", inputs()[:, :3]),
     (ValueError, "(N, n_0) = (N, 4), got (4,)", inputs()[0]),
     (ValueError, "finite entries, got NaN", torch.full((1, 4), math.nan, dtype=torch.float64)),

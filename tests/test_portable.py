@@ -1,5 +1,6 @@
 """Stand-ins for other machines: they differ where processors do, and find outputs that depend on it."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
 import kernel  # noqa: E402
 import portable  # noqa: E402
 from jitter import Jitter  # noqa: E402
+from project import pins  # noqa: E402
 
 
 def test_jitter_turns_last_bits_of_sums_and_functions():
@@ -96,9 +99,15 @@ def test_machines_are_what_they_say():
 def test_the_oldest_versions_are_those_of_the_metadata():
     oldest = portable.oldest()
     assert set(oldest) == set(portable.PACKAGES)
-    pins = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
     for name, version in oldest.items():
-        assert [int(part) for part in version.split(".")] <= [int(part) for part in pins[name].split(".")]
+        assert Version(version) <= Version(pins()[name])
+
+
+def test_how_a_machine_is_called_makes_nothing_stale_and_what_it_is_does():
+    machine = portable.AVX2
+    assert repr(dataclasses.replace(machine, about="another name")) == repr(machine)
+    for change in ({"threads": 2}, {"variables": {}}, {"without": "."}, {"prelude": Path("a.py")}, {"home": Path("b")}):
+        assert repr(dataclasses.replace(machine, **change)) != repr(machine)
 
 
 HEADER = """\

@@ -78,8 +78,29 @@ def test_half_precision_is_computed_in_float32(measure, scale, dtype):
 
 
 @each_rank
-def test_empty_batch(measure):
-    assert measure(torch.zeros(0, 3, 2)).shape == (0,)
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_eight_bits_are_computed_in_float32(measure, dtype):
+    W = gaussian(3, 6, 5).to(dtype)
+    assert torch.equal(measure(W), measure(W.float()))
+
+
+@each_rank
+@pytest.mark.parametrize("shape", [(0,), (0, 4), (4, 0)])
+def test_empty_batch(measure, shape):
+    assert measure(torch.zeros(*shape, 3, 2)).shape == shape
+
+
+@each_rank
+@pytest.mark.parametrize("shape", [(3, 4), (4, 3), (2, 3, 3)])
+def test_gradients(measure, shape):
+    W = gaussian(*shape).requires_grad_()
+    assert torch.autograd.gradcheck(measure, W)
+
+
+@each_rank
+@pytest.mark.parametrize("W", [torch.nn.Parameter(torch.eye(3)), torch.eye(3).mT.expand(2, 3, 3), torch.eye(6)[::2]])
+def test_parameters_and_views(measure, W):
+    assert (measure(W) == 3).all()
 
 
 @each_rank
@@ -88,7 +109,12 @@ def test_empty_batch(measure):
     [
         (TypeError, "got torch.int64", torch.eye(3, dtype=torch.int64)),
         (TypeError, "got torch.complex64", torch.eye(3, dtype=torch.complex64)),
+        (TypeError, "got torch.bool", torch.eye(3, dtype=torch.bool)),
         (TypeError, "got list", [[1.0, 2.0]]),
+        (ValueError, "must hold numbers, got a tensor on the meta device", torch.eye(3, device="meta")),
+        (ValueError, "got ()", torch.tensor(1.0)),
+        (ValueError, "got (0, 0)", torch.ones(0, 0)),
+        (ValueError, "finite entries, got NaN", torch.full((2, 2), math.nan).to(torch.float8_e4m3fn)),
         (ValueError, "got (3,)", torch.ones(3)),
         (ValueError, "got (2, 0, 3)", torch.ones(2, 0, 3)),
         (ValueError, "finite entries, got NaN", torch.full((2, 2), math.nan)),
@@ -99,6 +125,26 @@ def test_empty_batch(measure):
 )
 def test_bad_input(rejects, measure, error, message, W):
     rejects(error, message, lambda _: measure(W))
+
+
+@each_rank
+@pytest.mark.filterwarnings("ignore")  # torch warns whoever makes such a tensor
+@pytest.mark.parametrize(
+    ("message", "make"),
+    [
+        ("must be a dense tensor, got torch.sparse_coo", torch.Tensor.to_sparse),
+        ("must be a dense tensor, got torch.sparse_csr", torch.Tensor.to_sparse_csr),
+        ("must be a dense tensor, got a nested one", lambda W: torch.nested.as_nested_tensor([W, W])),
+        (
+            "must be a dense tensor, got a nested one",
+            lambda W: torch.nested.as_nested_tensor([W, W], layout=torch.jagged),
+        ),
+        ("got torch.qint8", lambda W: torch.quantize_per_tensor(W, 0.1, 0, torch.qint8)),
+    ],
+)
+def test_what_is_not_a_dense_tensor(rejects, measure, message, make):
+    W = make(torch.eye(3))
+    rejects(TypeError, message, lambda _: measure(W))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import nbformat
 import pytest
 from jupytext.cli import jupytext as jupytext_command
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from test_workflow import HEADER, ROOT, THEOREM, Checkout, claims_body
+from test_workflow import HEADER, ROOT, Checkout, claims_body
 
 sys.path.insert(0, str(ROOT / "workflow"))
-import references
+import project
 from differences import Difference, differences, units
 from execute import normalize
 
@@ -155,7 +155,6 @@ def executed(tmp_path_factory):
     """A checkout with one claim, the landing page's picture, and an executed run."""
     checkout = Checkout(tmp_path_factory.mktemp("executed"))
     checkout.write("01_first", claims_body() + PICTURE)
-    (checkout.root / "book" / "index.md").write_text("# Index\n\n" + THEOREM.format(label="F2"))
     assert checkout.run() == (0, "")
     return checkout
 
@@ -310,7 +309,7 @@ def test_accept_that_cannot_write_all_writes_nothing(tmp_path):
     targets[0].write_text("old")
     (tmp_path / f".b.{os.getpid()}").mkdir()  # in the way of the second file
     with pytest.raises(IsADirectoryError):
-        references.replace({target: b"new" for target in targets})
+        project.write({target: "new" for target in targets})
     assert targets[0].read_text() == "old"
 
 

@@ -157,14 +157,12 @@ def test_initializations():
     for cell in sweep.profile("published").cells:
         if cell.depth > 10:
             continue
-        *hidden, readout = sweep.initialize(cell, cell.ratios[0], seed=3)
-        assert [layer.weight.shape for layer in hidden] == [(cell.width, 784)] + [(cell.width, cell.width)] * (
-            cell.depth - 1
-        )
-        assert readout.weight.shape == (10, cell.width)
-        assert readout.weight.square().mean().item() * cell.width == pytest.approx(1, rel=0.2)
-        assert not readout.bias.any()
-        W = hidden[-1].weight.detach().double()
+        network = sweep.initialize(cell, cell.ratios[0], seed=3)
+        assert network.widths == (784, *[cell.width] * cell.depth)
+        assert network.readout.shape == (1, 10, cell.width)
+        assert network.readout.square().mean().item() * cell.width == pytest.approx(1, rel=0.2)
+        assert not network.biases[-1].any()
+        W = network.weights[-1][0].double()
         mean_square = W.square().mean().item() * cell.width
         if cell.scale != "own":
             assert srlib.stable_rank(W).item() == pytest.approx(max(1, cell.ratios[0] * cell.width), rel=1e-4)
@@ -173,8 +171,8 @@ def test_initializations():
         else:
             wanted = {"pytorch": 1 / 3, "xavier": 1}.get(cell.method, 2)
             assert mean_square == pytest.approx(wanted, rel=0.05)
-        assert any(layer.bias.any() for layer in hidden) == (cell.method == "pytorch")
-    one, same, other = (sweep.initialize(sweep.profile("quick").cells[-1], 0.5, seed)[5].weight for seed in (0, 0, 1))
+        assert any(b.any() for b in network.biases) == (cell.method == "pytorch")
+    one, same, other = (sweep.initialize(sweep.profile("quick").cells[-1], 0.5, seed).weights[5] for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -195,6 +193,16 @@ def test_steps_to_a_threshold():
     assert sweep.first_below([2.0, 0.9, 1.1, 0.4], 1.0) == 2 * sweep.BLOCK
     assert sweep.first_below([2.0, 0.9, 1.1, 0.4], 0.5) == 4 * sweep.BLOCK
     assert sweep.first_below([2.0, float("inf")], 1.0) is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 12])
+def test_quartiles_and_those_of_runs_that_diverged(count):
+    losses = [float(value) for value in torch.rand(count, generator=torch.Generator().manual_seed(0))]
+    assert project.quartiles(losses) == tuple(statistics.quantiles(losses, n=4, method="inclusive"))
+    assert project.quartiles(losses[:1]) == (losses[0],) * 3
+    losses[0] = float("inf")
+    low, middle, high = project.quartiles(losses)
+    assert low <= middle <= high, "none is NaN"
 
 
 def small(**change):

@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from srlib import Ensemble, feedforward, training
-from srlib.training import Perceptrons
+from srlib import Ensemble, Network
+from srlib.experiments import training
 
 
 def stack(generator, batch=3, widths=(5, 7, 6, 4), biases=True, slope=0.0, dtype=torch.float64):
     pairs = list(zip(widths[1:], widths[:-1], strict=True))
     weights = tuple(torch.randn(batch, m, n, generator=generator, dtype=dtype) / math.sqrt(n) for m, n in pairs)
     b = tuple(torch.randn(batch, m, generator=generator, dtype=dtype) / 4 for m, _ in pairs) if biases else None
-    return Perceptrons(weights, b, slope)
+    return Network(weights[:-1], weights[-1], b, slope)
 
 
 def data(generator, count=24, inputs=5, classes=4, dtype=torch.float64):
@@ -25,7 +25,7 @@ class Naive(nn.Module):
 
     def __init__(self, networks, b):
         super().__init__()
-        self.weights = nn.ParameterList([W[b].clone() for W in networks.weights])
+        self.weights = nn.ParameterList([W[b].clone() for W in networks.matrices])
         self.biases = nn.ParameterList([v[b].clone() for v in networks.biases or ()])
         self.slope = networks.negative_slope
 
@@ -77,7 +77,7 @@ def test_batched_training_is_training_one_by_one(optimizer, loss, biases, slope,
         options = {"rate": rate, "steps": 12, "loss": LOSSES[loss], "optimizer": twin}
         parameters, losses = naive_fit(networks, b, x, targets, scale=scale and scale[b], **options)
         torch.testing.assert_close(trained.losses[b], torch.tensor(losses, dtype=torch.float64))
-        found = [p[b] for p in (*trained.networks.weights, *(trained.networks.biases or ()))]
+        found = [p[b] for p in trained.network.parameters]
         for p, q in zip(found, parameters, strict=True):
             torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
         assert losses[-1] < losses[0]
@@ -92,7 +92,7 @@ def test_minibatches_are_a_shuffle_an_epoch_and_a_seed(generator):
         seen.append(targets.squeeze(-1))
         return f.sum((1, 2))
 
-    networks = Perceptrons((torch.ones(3, 1, 1, dtype=torch.float64),))
+    networks = Network((), torch.ones(3, 1, 1, dtype=torch.float64))
     training.fit(networks, x, x, rates=1e-9, steps=7, loss=loss, batch_size=3, seeds=[4, 5, 4])
     seen = torch.stack(seen, 1)  # (batch, steps, 3)
     assert torch.equal(seen[0], seen[2])
@@ -118,18 +118,24 @@ def test_minibatch_training_is_training_one_by_one(own, generator):
 
 def test_input_networks_are_not_changed_and_nothing_is_drawn(generator):
     networks, (x, y) = stack(generator), data(generator)
-    before = [p.clone() for p in (*networks.weights, *networks.biases)]
+    before = [p.clone() for p in networks.parameters]
     state = torch.get_rng_state()
     training.fit(networks, x, y, rates=0.1, steps=3, batch_size=4)
-    assert all(torch.equal(p, q) for p, q in zip((*networks.weights, *networks.biases), before, strict=True))
+    assert all(torch.equal(p, q) for p, q in zip(networks.parameters, before, strict=True))
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_networks_of_the_model(generator):
-    network = Ensemble((5, 8, 7), (3, 2), negative_slope=0.3).sample(4, generator=generator)
-    x = torch.randn(6, 5, generator=generator, dtype=torch.float64)
-    found = training.outputs(training.perceptrons(network), x).squeeze(-1)
-    torch.testing.assert_close(found, feedforward.forward(network, x).output)
+def test_one_output_is_trained_as_one_of_several(generator):
+    one = Ensemble((5, 8, 7), (3, 2), negative_slope=0.3).sample(4, generator=generator)
+    several = Network(one.weights, one.readout.unsqueeze(1), negative_slope=0.3)
+    x, y = torch.randn(6, 5, generator=generator, dtype=torch.float64), torch.arange(6.0, dtype=torch.float64)
+    options = {"rates": 0.001, "steps": 5, "loss": training.squared}
+    first, second = training.fit(one, x, y, **options), training.fit(several, x, y.unsqueeze(1), **options)
+    torch.testing.assert_close(first.losses, second.losses)
+    own = training.fit(one, x, y.expand(4, -1), batch_size=4, **options)
+    torch.testing.assert_close(own.losses, training.fit(one, x, y, batch_size=4, **options).losses)
+    with pytest.raises(ValueError, match="one output a class, got"):
+        training.fit(one, x, torch.arange(6) % 2, rates=0.1, steps=1)
 
 
 def test_diverged_networks_are_recorded_and_leave_the_others_alone(generator):
@@ -147,7 +153,7 @@ def test_diverged_networks_are_recorded_and_leave_the_others_alone(generator):
 
 
 def test_divergence_at_the_last_update_is_recorded():
-    networks = Perceptrons((torch.ones(1, 1, 1),))
+    networks = Network((), torch.ones(1, 1, 1))
     one = torch.ones(1, 1)
     trained = training.fit(networks, one, one, rates=100.0, steps=1, loss=lambda f, y: 1e38 * f.sum((1, 2)))
     assert trained.losses.isfinite().all()
@@ -162,50 +168,7 @@ def test_callback_sees_every_step(generator):
     )
     assert [step for step, _ in seen] == [0, 1, 2, 3]
     assert torch.equal(seen[0][1], networks.weights[0])
-    assert torch.equal(seen[3][1], trained.networks.weights[0])
-
-
-class InterruptedRunError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("optimizer", [training.sgd, training.adam])
-@pytest.mark.parametrize("killed", [30, 50, 130])
-def test_resumed_training_is_the_same(optimizer, killed, tmp_path, generator):
-    networks, (x, y) = stack(generator), data(generator)
-    options = {"rates": [0.1, 0.01, 1e30], "steps": 160, "batch_size": 5, "optimizer": optimizer, "scale": 2.0}
-    whole = training.fit(networks, x, y, **options)
-    steps = []
-
-    def interrupt(step, _):
-        steps.append(step)
-        if step == killed:
-            raise InterruptedRunError
-
-    file = tmp_path / "state"
-    with pytest.raises(InterruptedRunError):
-        training.fit(networks, x, y, checkpoint=file, callback=interrupt, **options)
-    steps.clear()
-    resumed = training.fit(networks, x, y, checkpoint=file, callback=lambda step, _: steps.append(step), **options)
-    assert steps[0] == killed // 50 * 50  # nothing before the last checkpoint is repeated
-    torch.testing.assert_close(resumed.losses, whole.losses, rtol=0, atol=0, equal_nan=True)
-    assert torch.equal(resumed.diverged_at, whole.diverged_at)
-    for p, q in zip(resumed.networks.weights, whole.networks.weights, strict=True):
-        torch.testing.assert_close(p, q, rtol=0, atol=0, equal_nan=True)
-    steps.clear()
-    training.fit(networks, x, y, checkpoint=file, callback=lambda step, _: steps.append(step), **options)
-    assert steps == [160]  # a finished training is not repeated
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_checkpoint_of_another_training_is_refused(tmp_path, generator):
-    networks, (x, y) = stack(generator), data(generator)
-    training.fit(networks, x, y, rates=0.1, steps=2, checkpoint=tmp_path / "state")
-    content = (tmp_path / "state").read_bytes()
-    for change in ({"rates": 0.2}, {"steps": 3}, {"seeds": [1, 2, 3]}, {"optimizer": training.adam}, {"scale": 2.0}):
-        with pytest.raises(ValueError, match="is that of another training"):
-            training.fit(networks, x, y, **{"rates": 0.1, "steps": 2, "checkpoint": tmp_path / "state"} | change)
-    assert (tmp_path / "state").read_bytes() == content
+    assert torch.equal(seen[3][1], trained.network.weights[0])
 
 
 def test_progress_bar(generator, capsys):
@@ -227,17 +190,21 @@ def test_progress_bar(generator, capsys):
         (ValueError, "batch_size must be at least 1, got 0", {"batch_size": 0}),
         (ValueError, "seeds must hold one for each of the 3 networks, got 1", {"seeds": [1]}),
         (ValueError, "scale[0] must be positive, got -1.0", {"scale": -1.0}),
-        (TypeError, "x must be a tensor of dtype torch.float64, got torch.float32", {"x": torch.ones(24, 5)}),
-        (ValueError, "x must have shape (N, 5) with N >= 1, got (24, 6)", {"x": torch.ones(24, 6).double()}),
+        (
+            TypeError,
+            "the weights' dtype torch.float64, got torch.float32",
+            {"x": torch.ones(24, 5)},
+        ),
+        (ValueError, "x must have shape (N, n_0) = (N, 5), got (24, 6)", {"x": torch.ones(24, 6).double()}),
+        (ValueError, "x must hold at least one input, got none", {"x": torch.ones(0, 5).double()}),
         (ValueError, "targets must be labels (N,)", {"targets": torch.zeros(23, dtype=torch.int64)}),
         (ValueError, "targets must be values (N, C)", {"targets": torch.zeros(24).double()}),
         (ValueError, "got shape (2, 24)", {"targets": torch.zeros(2, 24, dtype=torch.int64)}),
     ],
 )
-def test_bad_input(error, message, change, generator, tmp_path):
+def test_bad_input(error, message, change, generator):
     networks, (x, y) = stack(generator), data(generator)
-    options = {"x": x, "targets": y, "rates": 0.1, "steps": 2, "checkpoint": tmp_path / "state"} | change
+    options = {"x": x, "targets": y, "rates": 0.1, "steps": 2} | change
     with pytest.raises(error) as caught:
         training.fit(networks, options.pop("x"), options.pop("targets"), **options)
     assert message in str(caught.value)
-    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """The workflow on a small checkout: what is executed when, what a killed run leaves, what bad input says."""
 
+import ast
 import json
 import os
 import re
@@ -38,6 +39,11 @@ print("seed", seed)
 """
 
 
+def seen(text: str) -> list[str]:
+    """Return the lines that a person reads: not progress bars, and not make's own lines."""
+    return [line for line in text.splitlines() if not re.search(r"^$|cell/s|s/cell|^make(\[\d+\])?: ", line)]
+
+
 class Checkout:
     """A project with the real workflow and two notebooks that take no time."""
 
@@ -74,8 +80,7 @@ class Checkout:
         """Run the workflow to the executed notebooks; return the exit status and what a person sees."""
         process = self.start(*targets)
         _, errors = process.communicate(timeout=120)
-        bars = re.compile(r"^.*(cell/s|s/cell)\].*$", re.MULTILINE)
-        return process.returncode, bars.sub("", errors).strip()
+        return process.returncode, "\n".join(seen(errors))
 
     def stamps(self) -> dict[str, int]:
         return {path.stem: path.stat().st_mtime_ns for path in self.executed("x").parent.glob("*.ipynb")}
@@ -118,6 +123,7 @@ IMPORTING = """
 # %%
 if not seed:  # what a notebook can import counts, whether or not this run does
     import srlib.moments.feature
+    from figures import second
     from srlib import plotting
 """
 PACKAGE = {
@@ -138,6 +144,14 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
     shutil.rmtree(tmp_path / "srlib")
     files = {f"srlib/{name}": text for name, text in PACKAGE.items()}
     files |= {"notebooks/data/second/part/runs.csv": "1\n", "requirements.lock": "torch==2.13.0\n"}
+    files |= {
+        "notebooks/figures/second.py": "from measurements import one\n\nfrom figures.parts import axis\n",
+        "notebooks/figures/parts/__init__.py": "from .line import axis\n",
+        "notebooks/figures/parts/line.py": "from . import colour\n\naxis = 1\n",
+        "notebooks/figures/parts/colour.py": "BLUE = 1\n",
+        "notebooks/figures/parts/other.py": "",
+        "notebooks/measurements/one.py": "A = 1\n",
+    }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -161,6 +175,11 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
         assert stale(f"srlib/{name}", f'"""Words."""\n# more words\n{PACKAGE[name]}') == set(), name
     for name in ("training.py", "new.py", "moments/new.py"):
         assert stale(f"srlib/{name}", "NEW = 1\n") == set(), "nothing imports it"
+    for name in ("figures/second.py", "figures/parts/line.py", "figures/parts/colour.py", "measurements/one.py"):
+        assert stale(f"notebooks/{name}", files[f"notebooks/{name}"] + "NEW = 1\n") == {"02_second"}, name
+    assert stale("notebooks/figures/parts/__init__.py", "from .other import axis\n") == {"02_second"}
+    for name in ("figures/other.py", "figures/parts/other.py", "measurements/other.py"):
+        assert stale(f"notebooks/{name}", "NEW = 1\n") == set(), name
     assert stale("notebooks/data/second/part/runs.csv", "2\n") == {"02_second"}
     assert stale("notebooks/data/second/part/more.csv", "1\n") == {"02_second"}
     assert stale("requirements.lock", "torch==2.14.0\n") == {"01_first", "02_second"}
@@ -172,6 +191,47 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
     assert digests() == fresh
     checkout.write("01_first", header=HEADER.replace("name: python3", "name: julia"))
     assert digests()["01_first"] != fresh["01_first"]
+
+
+def test_what_a_package_hands_on_is_followed_to_where_it_is_defined(tmp_path, monkeypatch):
+    """`from srlib import ntk` does not depend on all that srlib/__init__.py imports; `import srlib` does."""
+    files = {
+        "srlib/__init__.py": "from srlib import ntk, rank\nfrom srlib.rank import stable_rank\nVERSION = 1\n",
+        "srlib/ntk/__init__.py": "from srlib.ntk.drawn import empirical\nfrom srlib.ntk.limit import infinite\n",
+        "srlib/ntk/drawn.py": "def empirical(): ...\n",
+        "srlib/ntk/limit.py": "import torch\n",
+        "srlib/rank.py": "def stable_rank(): ...\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(project, "ROOT", tmp_path)
+
+    def imported(text):
+        (tmp_path / "source.py").write_text(text)
+        return {file.removeprefix("srlib/") for file in project.imported("source.py")}
+
+    assert imported("from srlib import stable_rank\n") == {"rank.py"}
+    assert imported("from srlib.ntk import empirical as kernel\n") == {"ntk/drawn.py"}
+    assert imported("from srlib import ntk\n") == {"ntk/__init__.py", "ntk/drawn.py", "ntk/limit.py"}
+    assert imported("from srlib import VERSION\n") == {name.removeprefix("srlib/") for name in files}
+    assert imported("import srlib\n") == imported("from srlib import VERSION\n")
+    assert imported("def f():\n    from srlib import rank\n") == {"rank.py"}
+    (tmp_path / "srlib" / "rank.py").write_text("from srlib.ntk.drawn import empirical\nempirical = min(empirical)\n")
+    assert imported("from srlib.rank import empirical\n") == {"rank.py", "ntk/drawn.py"}, "only packages hand on"
+
+
+def test_packages_only_hand_on_and_nobody_asks_for_all_experiments():
+    """What `project.imported` takes for granted."""
+    files = [path for folder in ("srlib", "notebooks") for path in (ROOT / folder).rglob("*.py")]
+    for path in files:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if path.name == "__init__.py":
+            rest = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)]
+            defined = {ast.unparse(getattr(node, "targets", [node])[0]).partition("(")[0] for node in rest}
+            assert defined <= {"__all__", "__version__", "def __getattr__"}, path
+        experiments = [name for _, name in project._analyse(str(path), path.read_text(encoding="utf-8"))[1]]
+        assert "srlib.experiments" not in experiments, f"{path}: they load when asked for; name the one that is used"
 
 
 def test_reruns_are_byte_identical(checkout):
@@ -292,7 +352,6 @@ record = {{"id": "{id}", "statement": "{statement}", "kind": "exact", "text": "w
           "false_alarm": {false_alarm}}}
 display({{"application/vnd.srlib.claim+json": record, "text/plain": "claim"}}, raw=True)
 """
-THEOREM = "```{{prf:theorem}} {label}, depth\n:label: {label}\n\nText.\n```\n"
 
 
 def claims_body(id="F2.depth", verdict="pass", rejected='["rank"]', false_alarm=0.0):
@@ -306,7 +365,6 @@ def test_claims_of_the_executed_notebooks_decide_whether_the_workflow_goes_on(ch
     checkout.list("01_first")
     (checkout.root / "notebooks" / "02_second.py").unlink()
     checkout.write("01_first", claims_body(verdict=verdict))
-    (checkout.root / "book" / "index.md").write_text("# Index\n\n" + THEOREM.format(label="F2"))
     status, message = checkout.run("_build/claims.verified")
     records = json.loads((checkout.root / "_build" / "claims.json").read_text())
     assert [(record["id"], record["notebook"], record["cell"]) for record in records] == [
@@ -329,34 +387,63 @@ def record(id="F2.depth", **change):
 
 
 @pytest.mark.parametrize(
-    ("records", "chapter", "lines"),
+    ("records", "line"),
     [
-        ([record()], THEOREM.format(label="F2"), []),
-        ([record(verdict="fail")], THEOREM.format(label="F2"), ["claim F2.depth failed (notebooks/01_first, cell-02"]),
-        ([record(rejected=[])], THEOREM.format(label="F2"), ["claim F2.depth has no negative control"]),
-        ([record()], THEOREM.format(label="F3"),
-         ["claim F2.depth has no theorem", "index.md: theorem F3 has no claim"]),
-        ([record()], "```{prf:theorem} F2\n\nText.\n```\n", ["index.md: theorem F2 has no label"]),
-        ([record(), record()], THEOREM.format(label="F2"), ["claim F2.depth is made 2 times"]),
-        ([record(false_alarm=0.01)], THEOREM.format(label="F2"), ["false alarm with probability 1.0e-02 > 0.001"]),
+        ([record()], None),
+        ([record(verdict="fail")], "claim F2.depth failed (notebooks/01_first, cell-02"),
+        ([record(rejected=[])], "claim F2.depth has no negative control"),
+        ([record(), record()], "claim F2.depth is made 2 times"),
+        ([record(false_alarm=0.01)], "false alarm with probability 1.0e-02 > 0.001"),
     ],
-    ids=["all is well", "failed", "no control", "no theorem", "no label", "twice", "too many alarms"],
-)  # fmt: skip
-def test_claims_and_theorems_are_held_against_each_other(tmp_path, monkeypatch, capsys, records, chapter, lines):
-    (tmp_path / "index.md").write_text("# Index\n\n" + chapter)
+    ids=["all is well", "failed", "no control", "twice", "too many alarms"],
+)
+def test_claims_that_do_not_hold_are_named(tmp_path, monkeypatch, capsys, records, line):
     (tmp_path / "claims.json").write_text(json.dumps(records))
-    monkeypatch.setattr(sys, "argv", ["claims.py", "verify", f"{tmp_path}/claims.json", f"{tmp_path}/index.md"])
-    if lines:
+    monkeypatch.setattr(sys, "argv", ["claims.py", "verify", f"{tmp_path}/claims.json"])
+    if line:
         with pytest.raises(SystemExit) as stopped:
             project.run(claims.main)
-        found = stopped.value.code.splitlines()
-        assert len(found) == len(lines)
-        for shown, line in zip(found, lines, strict=True):
-            assert shown.startswith("error: ")
-            assert line in shown
+        (shown,) = stopped.value.code.splitlines()
+        assert shown.startswith("error: ")
+        assert line in shown
     else:
         project.run(claims.main)
         assert capsys.readouterr().err == "1 claims hold\n"
+
+
+THEOREM = "```{{prf:theorem}} {label}, depth\n:label: {label}\n\nText.\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("theorem", "warnings"),
+    [
+        (THEOREM.format(label="F2"), []),
+        (THEOREM.format(label="F2") + THEOREM.replace("theorem", "lemma").format(label="F3"),
+         ["book/index.md: WARNING: lemma F3 has no claim"]),
+        (THEOREM.format(label="F2").replace("theorem", "remark"),
+         ["notebooks/01_first.md: WARNING: claim F2.depth has no theorem: no chapter labels one F2"]),
+        ("```{prf:theorem} F2\n\nText.\n```\n",
+         ["book/index.md: WARNING: a theorem has no label: put `:label: F2` below it",
+          "notebooks/01_first.md: WARNING: claim F2.depth has no theorem: no chapter labels one F2"]),
+        ("", ["notebooks/01_first.md: WARNING: claim F2.depth has no theorem: no chapter labels one F2"]),
+    ],
+    ids=["all is well", "no claim", "no theorem", "no label", "no proofs at all"],
+)  # fmt: skip
+def test_claims_and_theorems_are_held_against_each_other(tmp_path, theorem, warnings):
+    files = {
+        "conf.py": f"import sys\n\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
+        'extensions = ["myst_parser", "sphinx_proof", "claim_chips"]\nroot_doc = "book/index"\n',
+        "claims.json": json.dumps([record()]),
+        "book/index.md": "# Index\n\n```{toctree}\n../notebooks/01_first\n```\n\n" + theorem,
+        "notebooks/01_first.md": "# Notebook\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "dummy", "-W", "--keep-going", tmp_path, tmp_path / "site"]
+    done = subprocess.run(command, text=True, capture_output=True, check=False, env=os.environ | {"NO_COLOR": "1"})
+    assert done.stderr.replace(f"{tmp_path}/", "").splitlines() == warnings
+    assert (done.returncode != 0) == bool(warnings)
 
 
 @pytest.mark.parametrize("factor", [1.02, 0.98])
@@ -368,19 +455,20 @@ def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_clai
     wrong = source.replace("mean = eta * s**2 * r / n  # F2", f"mean = {factor} * eta * s**2 * r / n")
     assert wrong != source
     (tmp_path / "srlib" / "moments" / "feature.py").write_text(wrong)
-    notebook = (ROOT / "notebooks" / "03_feedforward.py").read_text()
+    notebook = (ROOT / "notebooks" / "04_feedforward.py").read_text()
     exact, heading, _ = notebook.partition("# %% [markdown]\n# ## Dense networks (F2, F3)\n")
     assert heading
-    (tmp_path / "notebooks" / "03_feedforward.py").write_text(exact)
-    shutil.copy(ROOT / "book" / "feedforward.md", tmp_path / "book" / "index.md")
-    checkout.list("03_feedforward")
+    (tmp_path / "notebooks" / "04_feedforward.py").write_text(exact)
+    for package in ("figures", "measurements"):
+        shutil.copytree(ROOT / "notebooks" / package, tmp_path / "notebooks" / package)
+    checkout.list("04_feedforward")
     for name in ("01_first", "02_second"):
         (tmp_path / "notebooks" / f"{name}.py").unlink()
 
     process = checkout.start("_build/claims.verified", env=os.environ | {"PYTHONPATH": str(tmp_path)})
     _, message = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert re.search(r"claim F2\.[a-z0-9-]+ failed \(notebooks/03_feedforward", message), message
+    assert re.search(r"claim F2\.[a-z0-9-]+ failed \(notebooks/04_feedforward", message), message
 
 
 def test_addresses_come_from_the_publishing_workflow_only(checkout):

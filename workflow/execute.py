@@ -25,7 +25,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from kernel import environment, manager
 from papermill.exceptions import PapermillExecutionError
-from project import BUILD, LOGS, ROOT, SOURCE, ProjectError, run
+from project import BUILD, LOGS, ROOT, SOURCE, ProjectError, run, write
 
 # Metadata that a reference's cells keep. The last is jupytext's: without it syncing the pair would move blank lines.
 KEPT = ("mystnb", "tags", "lines_to_next_cell")
@@ -47,7 +47,7 @@ def main() -> None:
         executed = execute(
             notebook, source, parameters=given, position=arguments.position, progress=None if published else output
         )
-        write(normalize(executed, source), output)
+        write({output: nbformat.writes(normalize(executed, source)) + "\n"})
     except ProjectError as error:
         if published:
             raise
@@ -70,11 +70,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "-p",
         dest="parameters",
-        nargs="*",
-        action="extend",
+        nargs=argparse.REMAINDER,  # a value may begin with a dash, such as -1e-3
         default=[],
         metavar="NAME=VALUE",
-        help="override parameters of the notebook; NAME VALUE does as well",
+        help="override parameters of the notebook with all that follows; NAME VALUE does as well",
     )
     parser.add_argument("--position", type=int, default=0, help="line of the progress bar among parallel ones")
     parser.add_argument(
@@ -298,17 +297,6 @@ def merge_streams(outputs: list) -> list:
         else:
             merged.append(output)
     return merged
-
-
-def write(notebook: nbformat.NotebookNode, output: Path) -> None:
-    """Write beside the target, then rename: a killed run leaves no half-written notebook."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        nbformat.write(notebook, scratch)
-        scratch.replace(output)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def announce(output: Path) -> None:

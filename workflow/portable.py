@@ -18,7 +18,21 @@ import tomllib
 from pathlib import Path
 
 from differences import differences, outputs
-from project import BUILD, EXECUTED, REFERENCES, ROOT, ProjectError, notebooks, read_json, read_notebook, run
+from packaging.requirements import Requirement
+from project import (
+    BUILD,
+    EXECUTED,
+    REFERENCES,
+    ROOT,
+    ProjectError,
+    notebooks,
+    pins,
+    processor,
+    read_json,
+    read_notebook,
+    run,
+    write,
+)
 
 FOLDER = BUILD / "portable"
 OLDEST = Path("_build", "oldest")
@@ -32,7 +46,7 @@ PACKAGES = ("torch", "numpy", "scipy")
 class Machine:
     """A stand-in for another machine: what makes its last bits differ."""
 
-    about: str  # as the table of the book says it
+    about: str = dataclasses.field(repr=False)  # as the table of the book says it: words make no result stale
     variables: dict[str, str] = dataclasses.field(default_factory=dict)
     without: str = ""  # numpy's optional processor features whose names this matches are off
     threads: int = 1
@@ -58,7 +72,8 @@ def execute(machine: Machine, name: str, output: Path) -> None:
     if machine.home and Path(sys.prefix) != ROOT / machine.home:
         sys.exit(subprocess.run([ROOT / machine.home / "bin" / "python", *sys.argv], check=False).returncode)
     import jupytext
-    from execute import execute, normalize, write
+    import nbformat
+    from execute import execute, normalize
 
     source = Path("notebooks", f"{name}.py")
     prelude = [f"--IPKernelApp.exec_files={ROOT / machine.prelude}"] if machine.prelude else []
@@ -67,7 +82,7 @@ def execute(machine: Machine, name: str, output: Path) -> None:
     except ProjectError as error:
         raise ProjectError(f"{machine.about}: {error}") from None
     executed.metadata["versions"] = {package: importlib.metadata.version(package) for package in PACKAGES}
-    write(executed, output)
+    write({output: nbformat.writes(executed) + "\n"})
 
 
 def sees(machine: Machine) -> dict[str, str]:
@@ -89,7 +104,8 @@ def features(pattern: str) -> list[str]:
 def oldest() -> dict[str, str]:
     """Return the oldest versions that the package's metadata admits."""
     metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return dict(requirement.split(">=") for requirement in metadata["project"]["dependencies"])
+    requirements = map(Requirement, metadata["project"]["dependencies"])
+    return {requirement.name: str(requirement.specifier).removeprefix(">=") for requirement in requirements}
 
 
 def install(folder: Path) -> None:
@@ -106,13 +122,11 @@ def install(folder: Path) -> None:
 
 
 def install_into(folder: Path) -> None:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    old = [f"{name}=={version}" for name, version in oldest().items()]
-    pinned = [line for line in lock.splitlines() if "==" in line and line.split("==")[0] not in oldest()]
+    wanted = [f"{name}=={version}" for name, version in (pins() | oldest()).items()]
     index = ["--index-url", os.environ["TORCH_INDEX"]] if os.environ.get("TORCH_INDEX") else []
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *index, *(line for line in old if line.startswith("torch=="))], check=True)
-    subprocess.run([*pip, "--no-deps", *old, *pinned, "--editable", ROOT], check=True)
+    subprocess.run([*pip, *index, f"torch=={oldest()['torch']}"], check=True)
+    subprocess.run([*pip, "--no-deps", *wanted, "--editable", ROOT], check=True)
 
 
 def digest(name: str) -> str:
@@ -176,18 +190,13 @@ def summary(results: dict[str, dict]) -> str:
 
 def publish(found: dict[str, dict]) -> None:
     """Put the results into the table that the book has for this kind of processor; others in it stay."""
-    from publish import processor
-
     about = {"processor": processor(), "system": f"{platform.system()} {platform.machine()}"}
     stem = re.sub(r"[^a-z0-9]+", "-", " ".join(about.values()).lower()).strip("-")
     path = TABLES / f"{stem}.json"
     old = read_json(path)["machines"] if path.exists() else {}
     merged = {machine: old.get(machine, {}) | found.get(machine, {}) for machine in MACHINES}
     table = about | {"machines": {machine: dict(sorted(results.items())) for machine, results in merged.items()}}
-    TABLES.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    scratch.replace(path)
+    write({path: json.dumps(table, indent=1, ensure_ascii=False) + "\n"})
     print(f"the table for the book is in {path.relative_to(ROOT)}")
 
 

@@ -1,17 +1,23 @@
-"""What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale."""
+"""What the workflow knows about the checkout: its notebooks and pages, and what makes an executed notebook stale.
+
+Also what several of its scripts, and the benchmarks, need: files read and written whole, quartiles, processor, pins.
+"""
 
 import ast
 import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -132,6 +138,50 @@ def damaged(path: Path, kind: str, error: Exception) -> ProjectError:
     return ProjectError(f"{os.path.relpath(path)} is no whole {kind} ({reason}): {how}")
 
 
+def write(contents: Mapping[Path, str | bytes]) -> None:
+    """Write all files beside their targets before the first is renamed: a killed run, or one that cannot write one of
+    them, leaves each file as it was.
+    """
+    scratch = {target: target.with_name(f".{target.name}.{os.getpid()}") for target in contents}
+    try:
+        for target, content in contents.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch[target].write_bytes(content.encode() if isinstance(content, str) else content)
+        for target, path in scratch.items():
+            path.replace(target)
+    finally:
+        for path in scratch.values():
+            path.unlink(missing_ok=True)
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the lower quartile, the median and the upper quartile; infinite values are larger than all others."""
+    ordered = sorted(values)
+
+    def at(quarters: int) -> float:
+        k, rest = divmod(quarters * (len(ordered) - 1), 4)
+        # Not statistics.quantiles, to which nothing of an infinite neighbour is NaN.
+        return ((4 - rest) * ordered[k] + rest * ordered[k + 1]) / 4 if rest else ordered[k]
+
+    return at(1), at(2), at(3)
+
+
+def processor() -> str:
+    """Return what the machine calls its processor."""
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def pins() -> dict[str, str]:
+    """Return the version of every package that the lock pins."""
+    lines = (line.partition("#")[0].strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
+    pinned = [Requirement(line) for line in lines if line]
+    return {requirement.name: str(requirement.specifier).removeprefix("==") for requirement in pinned}
+
+
 def digest(*files: str | Path) -> str:
     """Return a hash of the files' names and contents."""
     total = hashlib.sha256()
@@ -160,14 +210,42 @@ def notebook_digest(name: str) -> str:
 
 
 def imported(source: str) -> list[str]:
-    """Return the files of ``srlib`` that a Python file imports, directly or through others."""
-    found, queue = set(), [source]
+    """Return the files of this checkout that a Python file imports, directly or through others.
+
+    What a package hands on, as ``from srlib import ntk`` asks for, is followed to where it is defined: a notebook does
+    not depend on all that ``srlib/__init__.py`` imports. So a package's ``__init__.py`` must only hand on.
+    """
+    found, seen, queue = set(), set(), [name for _, name in _facts(source)[1]]
     while queue:
-        files = _facts(queue.pop())[1] - found
-        new = {file for file in files if os.path.isfile(ROOT / file)}
-        found |= new
-        queue += new
+        name = queue.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        file, rest = _module(name)
+        if file is None:
+            continue
+        names = _facts(file)[1]
+        handed_on = dict(names)
+        if rest and rest[0] in handed_on and file.endswith("__init__.py"):
+            queue.append(".".join([handed_on[rest[0]], *rest[1:]]))
+        elif file not in found:
+            found.add(file)
+            queue += [name for _, name in names]
     return sorted(found)
+
+
+def _module(name: str) -> tuple[str | None, list[str]]:
+    """Return the file of the longest part of a dotted name that is a module, if any, and what is left of the name.
+
+    Kernels run in ``notebooks/``, so its packages are modules as well.
+    """
+    parts = name.split(".")
+    for k in range(len(parts), 0, -1):
+        path = "/".join(parts[:k])
+        for file in (f"{root}{path}{end}" for root in ("", "notebooks/") for end in (".py", "/__init__.py")):
+            if os.path.isfile(ROOT / file):
+                return file, parts[k:]
+    return None, []
 
 
 def code_digest(*files: str) -> str:
@@ -178,7 +256,7 @@ def code_digest(*files: str) -> str:
     return total.hexdigest()
 
 
-def _facts(file: str) -> tuple[str, set[str]]:
+def _facts(file: str) -> tuple[str, list[tuple[str, str]]]:
     try:
         return _analyse(file, (ROOT / file).read_text(encoding="utf-8"))
     except SyntaxError as error:
@@ -186,18 +264,18 @@ def _facts(file: str) -> tuple[str, set[str]]:
 
 
 @cache
-def _analyse(file: str, text: str) -> tuple[str, set[str]]:
-    """Return the syntax tree of a Python file without its docstrings, and every file of ``srlib`` it may import."""
+def _analyse(file: str, text: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the syntax tree of a Python file without its docstrings, and what each imported name stands for."""
     tree, names = ast.parse(text), []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            for alias in node.names:  # `import a.b` gives all of a, too
+                parts = alias.name.split(".")
+                names += [(alias.asname or alias.name, ".".join(parts[:k])) for k in range(1, len(parts) + 1)]
         elif isinstance(node, ast.ImportFrom):
             package = Path(file).parts[: -node.level] if node.level else ()
             base = ".".join([*package, *filter(None, [node.module])])
-            names += [f"{base}.{alias.name}" for alias in node.names]
+            names += [(alias.asname or alias.name, f"{base}.{alias.name}") for alias in node.names]
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             del node.body[0]
-    parts = [name.split(".") for name in names if name.split(".")[0] == "srlib"]
-    modules = {"/".join(name[:k]) for name in parts for k in range(1, len(name) + 1)}
-    return ast.dump(tree), {file for module in modules for file in (f"{module}.py", f"{module}/__init__.py")}
+    return ast.dump(tree), names

@@ -8,12 +8,26 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import performance
 import portable
 import yaml
-from project import BUILD, CLAIMS, EXECUTED, LOCK, LOGS, ROOT, SOURCE, ProjectError, notebooks, read_notebook, run
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from project import (
+    BUILD,
+    CLAIMS,
+    EXECUTED,
+    LOGS,
+    ROOT,
+    SOURCE,
+    ProjectError,
+    notebooks,
+    pins,
+    processor,
+    read_notebook,
+    run,
+)
 
 SITE = BUILD / "html"
 PREVIOUS = BUILD / "html.previous"
@@ -61,26 +75,12 @@ def stage_configuration() -> None:
 
 def environment() -> str:
     """Return a Markdown table of the machine and the versions that made this book."""
-    pinned = re.findall(r"^([A-Za-z0-9_.-]+)==", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
-    direct = {re.split(r"[<>=]", line)[0] for line in requirements()}
+    direct = {canonicalize_name(Requirement(line).name) for line in importlib.metadata.requires("srlib")}
     rows = [("Python", platform.python_version())]
-    rows += [(name, importlib.metadata.version(name)) for name in pinned if name.lower() in direct]
+    rows += [(name, importlib.metadata.version(name)) for name in pins() if canonicalize_name(name) in direct]
     rows += [("operating system", f"{platform.system()} {platform.machine()}")]
     rows += [("processor", processor()), ("cores", str(os.cpu_count()))]
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
-
-
-def requirements() -> list[str]:
-    metadata = importlib.metadata.metadata("srlib")
-    return [line.split(";")[0].strip().lower() for line in metadata.get_all("Requires-Dist", [])]
-
-
-def processor() -> str:
-    try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "not reported"
 
 
 def parameters() -> str:

@@ -8,13 +8,12 @@ Differences are an answer and no error: as with `git diff`, the exit status is 0
 """
 
 import csv
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from differences import differences
-from project import EXECUTED, REFERENCES, ROOT, ProjectError, notebooks, read_notebook, run, toc_files
+from project import EXECUTED, REFERENCES, ROOT, ProjectError, notebooks, read_notebook, run, write
 from publish import figures
 
 #: The picture of the README and the landing page.
@@ -61,7 +60,7 @@ def compare(folder: Path | None = None) -> None:
 
 def accept() -> None:
     """Take the whole run or nothing of it."""
-    from claims import collect, problems, theorems  # here, since importing srlib would slow a comparison down
+    from claims import collect, problems  # here, since importing srlib would slow a comparison down
 
     if waiting := pending():
         raise ProjectError(
@@ -69,32 +68,17 @@ def accept() -> None:
             "run `make book` first"
         )
     paths = [EXECUTED / f"{name}.ipynb" for name in notebooks()]
-    chapters = [ROOT / f"{page}.md" for page in toc_files() if page.startswith("book/")]
     for path in paths:
         read_notebook(path)
-    if lines := problems(collect(paths), theorems(chapters)):
+    if lines := problems(collect(paths)):
         raise ProjectError("\nerror: ".join([*lines, "a run with these cannot become the reference"]))
     pictures = figures(paths)
     if PICTURE not in pictures:
         raise ProjectError(f"no notebook has the figure {PICTURE}, the landing page's picture: name one so, or mend it")
     contents = {REFERENCES / path.name: path.read_bytes() for path in paths}
     contents[ROOT / "book" / "_static" / "overview.png"] = pictures[PICTURE][0]
-    replace(contents)
+    write(contents)
     print(f"accepted {len(paths)} notebooks; look at `git diff --stat notebooks/` and commit")
-
-
-def replace(contents: dict[Path, bytes]) -> None:
-    """Write all files beside their targets before the first is renamed: all of them, or none."""
-    scratch = {target: target.with_name(f".{target.name}.{os.getpid()}") for target in contents}
-    try:
-        for target, content in contents.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            scratch[target].write_bytes(content)
-        for target, path in scratch.items():
-            path.replace(target)
-    finally:
-        for path in scratch.values():
-            path.unlink(missing_ok=True)
 
 
 def main() -> None:

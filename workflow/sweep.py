@@ -7,7 +7,6 @@ Used by the workflow (`make sweep`), one job a cell; by hand:
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -16,14 +15,10 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from project import ROOT, ProjectError, run
+from project import ProjectError, imported, run, write
 
 # The code that decides a result: a change in it makes every cell stale.
-SOURCES = [
-    "workflow/sweep.py",
-    *(f"srlib/{name}.py" for name in ("_validation", "data", "ensemble", "haar", "init", "training")),
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "srlib/spectra").glob("*.py")),
-]
+SOURCES = ["workflow/sweep.py", *imported("workflow/sweep.py")]
 
 THRESHOLDS = (1.0, 0.5, 0.25)  # losses whose first crossing is recorded
 BLOCK = 10  # steps over which the loss is averaged for a crossing or a point of a curve
@@ -143,7 +138,7 @@ def initialize(cell: Cell, ratio: float | None, seed: int):
     import torch
     from torch import nn
 
-    from srlib import init, spectra
+    from srlib import Network, init, spectra
 
     torch.manual_seed(seed)
     widths = [784, *[cell.width] * cell.depth]
@@ -163,14 +158,16 @@ def initialize(cell: Cell, ratio: float | None, seed: int):
         elif cell.method != "pytorch":
             norm = {"matched": None, "fixed": FIXED_NORM}[cell.scale]
             init.module_(layer, ratio, law=getattr(spectra, cell.method), spectral_norm=norm)
-    return [*hidden, readout]
+    layers = [part for layer in hidden for part in (layer, nn.ReLU())]
+    return Network.from_module(nn.Sequential(*layers, readout)).detach()
 
 
 def train(cell: Cell, size: Profile) -> dict:
     """Tune the learning rate on seeds of its own, then train the seeds that count at the best one."""
     import torch
 
-    from srlib import data, training
+    from srlib import Network, feedforward
+    from srlib.experiments import data, training
 
     torch.set_flush_denormal(True)  # vanishing networks would otherwise be slow
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -181,15 +178,8 @@ def train(cell: Cell, size: Profile) -> dict:
         """Train every ratio and seed at every rate in one batched pass; return one record a network."""
         models = {(ratio, seed): initialize(cell, ratio, seed) for ratio in cell.ratios for seed in seeds}
         runs = [(ratio, rate, seed) for ratio in cell.ratios for rate in rates for seed in seeds]
-        stack = [
-            tuple(
-                torch.stack([getattr(models[ratio, seed][l], part).data for ratio, _, seed in runs]).to(device)
-                for l in range(cell.depth + 1)
-            )
-            for part in ("weight", "bias")
-        ]
         trained = training.fit(
-            training.Perceptrons(*stack),
+            Network.cat(models[ratio, seed] for ratio, _, seed in runs).to(device),
             images[:TRAINING],
             labels[:TRAINING],
             rates=[rate for _, rate, _ in runs],
@@ -199,7 +189,7 @@ def train(cell: Cell, size: Profile) -> dict:
             optimizer=getattr(training, cell.optimizer),
         )
         with torch.no_grad():
-            right = (training.outputs(trained.networks, images).argmax(-1) == labels).double()
+            right = (feedforward.forward(trained.network, images).output.argmax(-1) == labels).double()
         curves = trained.losses.unflatten(1, (-1, BLOCK)).mean(-1).tolist()
         return [
             {
@@ -256,7 +246,7 @@ def cell_job(name: str, id: str, output: Path) -> None:
     for entry in result["runs"]:
         if entry["phase"] != "evaluation":  # of the others only the end is used
             del entry["curve"]
-    write(output, json.dumps(result))
+    write({output: json.dumps(result)})
     last = [entry["loss"] for entry in result["runs"] if entry["phase"] == result["runs"][-1]["phase"]]
     done = len(list(output.parent.glob("*.json")))
     print(
@@ -264,14 +254,6 @@ def cell_job(name: str, id: str, output: Path) -> None:
         f"{result['seconds']:.0f} s",
         flush=True,
     )
-
-
-def write(path: Path, content: str) -> None:
-    """Write beside the target, then rename: a killed job leaves no half-written result."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(content)
-    scratch.replace(path)
 
 
 def main() -> None:

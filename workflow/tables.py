@@ -2,14 +2,13 @@
 
 import argparse
 import csv
+import io
 import json
-import os
 import platform
-import statistics
 from pathlib import Path
 
-from project import BUILD, ROOT, code_digest, read_json, run
-from sweep import BLOCK, PROFILES, SOURCES, profile, write
+from project import BUILD, ROOT, code_digest, quartiles, read_json, run, write
+from sweep import BLOCK, PROFILES, SOURCES, profile
 
 TABLES = ROOT / "notebooks/data/initialization"
 
@@ -27,19 +26,14 @@ def gather(name: str, folder: Path, output: Path) -> None:
             runs.append(design | {"chosen": 1} | entry)
             if curve is not None:
                 curves.append((result["cell"]["id"], curve))
-    medians = {}
+    groups = {}
     for id, curve in curves:
-        medians.setdefault(id, []).append(curve)
-    output.mkdir(parents=True, exist_ok=True)
-    write_table(output / "runs.csv", runs)
-    write_table(
-        output / "curves.csv",
-        [
-            {"id": id, "step": (k + 1) * BLOCK} | dict(zip(("low", "median", "high"), quartiles(values), strict=True))
-            for id, group in medians.items()
-            for k, values in enumerate(zip(*group, strict=True))
-        ],
-    )
+        groups.setdefault(id, []).append(curve)
+    bands = [
+        {"id": id, "step": (k + 1) * BLOCK} | dict(zip(("low", "median", "high"), values, strict=True))
+        for id, group in groups.items()
+        for k, values in enumerate(map(quartiles, zip(*group, strict=True)))
+    ]
     provenance = {
         "command": f"make sweep PROFILE={name}",
         "sources": code_digest(*SOURCES),
@@ -51,33 +45,32 @@ def gather(name: str, folder: Path, output: Path) -> None:
         "networks": len(runs),
         "diverged": sum(row["diverged_at"] is not None for row in runs),
     }
-    write(output / "provenance.json", json.dumps(provenance, indent=2) + "\n")
+    contents = {
+        "runs.csv": table(runs),
+        "curves.csv": table(bands),
+        "provenance.json": json.dumps(provenance, indent=2) + "\n",
+    }
+    write({output / name: content for name, content in contents.items()})
 
 
-def quartiles(values: tuple[float, ...]) -> list[float]:
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    return [low, middle, high]
+def table(rows: list[dict]) -> str:
+    """Return rows as CSV, numbers with four digits."""
 
-
-def write_table(path: Path, rows: list[dict]) -> None:
     def text(value):
         return f"{value:.4g}" if isinstance(value, float) else value
 
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: text(value) for key, value in row.items()} for row in rows)
-    scratch.replace(path)
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: text(value) for key, value in row.items()} for row in rows)
+    return file.getvalue()
 
 
 def accept(name: str) -> None:
     """Make a profile's tables the committed ones (the published one), or hold them to those (any other)."""
     folder = BUILD / "sweep" / name / "tables"
     if name == "published":
-        TABLES.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.iterdir()):
-            write(TABLES / path.name, path.read_text())
+        write({TABLES / path.name: path.read_bytes() for path in folder.iterdir()})
         print(f"the tables are in {TABLES.relative_to(ROOT)}; `make book` redraws what depends on them")
         return
     print(f"{'cell':44} {'here':>8} {'published':>10}   (median loss at {profile(name).steps} steps)")

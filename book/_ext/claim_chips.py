@@ -2,7 +2,8 @@
 
 ``{claims}`F2` `` draws a chip for each claim of theorem F2 that leads to the Claims page; ``{verdict}`F2` `` draws one
 chip for all of them together; the directive ``{claims-list}`` is that page: every claim with its theorem, its notebook
-cell, its numbers and its verdict.
+cell, its numbers and its verdict. A theorem without a claim and a claim without a theorem are warned of, on which the
+build fails.
 """
 
 import json
@@ -12,15 +13,37 @@ from pathlib import Path
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 _PAGE = "book/claims"
 _MARKS = {"pass": "✓", "fail": "✗"}
 _KINDS = {"exact": "exact up to rounding", "sampled": "sampled", "empirical": "experiment"}
+_THEOREMS = ("theorem", "proposition", "lemma", "corollary")
+
+logger = logging.getLogger(__name__)
 
 
 def load(app: Sphinx) -> None:
     app.env.srlib_claims = json.loads(Path(app.srcdir, "claims.json").read_text())
+
+
+def match(app: Sphinx, env: BuildEnvironment) -> None:
+    """Hold the claims against what sphinx-proof has read."""
+    proofs = getattr(env, "proof_list", {}).values()  # there is none before the first directive
+    theorems = {proof["label"]: proof for proof in proofs if proof["realtype"] in _THEOREMS}
+    checked = {claim["statement"] for claim in env.srlib_claims}
+    for label, proof in theorems.items():
+        kind = proof["realtype"]
+        if label.startswith(f"{kind}-"):  # sphinx-proof's own for one that has none
+            logger.warning("a %s has no label: put `:label: F2` below it", kind, location=proof["docname"])
+        elif label not in checked:
+            logger.warning("%s %s has no claim", kind, label, location=proof["docname"])
+    for claim in env.srlib_claims:
+        if claim["statement"] not in theorems:
+            text = "claim %s has no theorem: no chapter labels one %s"
+            logger.warning(text, claim["id"], claim["statement"], location=f"notebooks/{claim['notebook']}")
 
 
 def link(role, docname: str, fragment: str, text: str, classes: str = "") -> nodes.reference:
@@ -122,6 +145,7 @@ def describe(claim: dict) -> list[str]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", load)
+    app.connect("env-check-consistency", match)
     app.add_role("claims", ClaimChips())
     app.add_role("verdict", Verdict())
     app.add_directive("claims-list", ClaimsList)

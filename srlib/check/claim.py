@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MIME", "Claim"]
 
@@ -15,7 +16,11 @@ __all__ = ["MIME", "Claim"]
 MIME = "application/vnd.srlib.claim+json"
 
 
-NOTHING: Mapping = MappingProxyType({})
+#: An array of numbers, as every comparison is made.
+Array = NDArray[np.float64]
+
+#: No wrong alternatives.
+NOTHING: Mapping[str, ArrayLike] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -73,18 +78,18 @@ class Claim:
     seed: int | None
 
     @classmethod
-    def settle(
+    def _settle(
         cls,
         id: str,
         kind: str,
         text: str,
-        slack: np.ndarray,
-        controls: Mapping[str, np.ndarray],
-        prediction: np.ndarray,
-        estimate: np.ndarray,
-        interval: tuple[np.ndarray, np.ndarray],
+        slack: Array,
+        controls: Mapping[str, Array],
+        prediction: Array,
+        estimate: Array,
+        interval: tuple[Array, Array],
         *,
-        noticeable: np.ndarray,
+        noticeable: Array,
         false_alarm: float = 0.0,
         samples: int | None = None,
         seed: int | None = None,
@@ -98,6 +103,7 @@ class Claim:
                     f"a claim is shown on one line, its parts between ' | ': neither may stand in {name!r}"
                 )
         tightest = _tightest(slack, prediction)
+        low, high = (rounded(end.flat[tightest]) for end in interval)
         rejected = tuple(name for name, s in controls.items() if s.min() < 0)
         missed = tuple(name for name in controls if name not in rejected)
         return cls(
@@ -107,7 +113,7 @@ class Claim:
             text=text,
             prediction=rounded(prediction.flat[tightest]),
             estimate=rounded(estimate.flat[tightest]),
-            interval=tuple(rounded(end.flat[tightest]) for end in interval),
+            interval=(low, high),
             entries=int(slack.size),
             verdict="pass" if slack.min() >= 0 and not missed else "fail",
             slack=round(rounded(slack.flat[tightest], 10), 2),
@@ -134,7 +140,7 @@ class Claim:
 
     __repr__ = __str__
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
         return {"text/plain": str(self), "text/html": self._chip(), MIME: asdict(self)}
 
     def _chip(self) -> str:
@@ -149,7 +155,7 @@ class Claim:
         )
 
 
-def array(values) -> np.ndarray:
+def array(values: ArrayLike) -> Array:
     """Return finite numbers, at least one, as a float64 array."""
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
@@ -159,7 +165,7 @@ def array(values) -> np.ndarray:
     return array
 
 
-def _tightest(slack: np.ndarray, prediction: np.ndarray) -> int:
+def _tightest(slack: Array, prediction: Array) -> int:
     """Index of the least slack; ties, plenty in exact checks, go to the largest prediction, then the first."""
     slack, size = np.round(slack.ravel(), 6), np.abs(prediction).ravel()
     return int(np.where(slack == slack.min(), np.round(size / (size.max() or 1), 6), -1).argmax())

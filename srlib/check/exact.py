@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from srlib.check.claim import NOTHING, Claim, array
+from srlib.check.claim import NOTHING, Array, Claim, array
 
 __all__ = ["bound", "exact"]
 
@@ -15,10 +16,10 @@ _ROUNDING = 1e-8
 def exact(
     id: str,
     text: str,
-    value,
-    prediction,
+    value: ArrayLike,
+    prediction: ArrayLike,
     *,
-    wrong: Mapping[str, object] = NOTHING,
+    wrong: Mapping[str, ArrayLike] = NOTHING,
     tolerance: float = 1e-10,
 ) -> Claim:
     r"""Claim that two computations of the same numbers agree up to rounding.
@@ -57,14 +58,14 @@ def exact(
 
     v = array(value)
 
-    def compare(p) -> tuple[np.ndarray, np.ndarray]:
-        v_, p = np.broadcast_arrays(v, array(p))
+    def compare(predicted: ArrayLike) -> tuple[Array, Array]:
+        v_, p = np.broadcast_arrays(v, array(predicted))
         error = np.abs(v_ - p) / (np.abs(p).max() or 1.0)
         same = error <= min(tolerance, _ROUNDING)
         return np.where(same, 1.0, 1 - error / tolerance), np.where(same, p, v_)
 
     slack, shown = compare(prediction)
-    return Claim.settle(
+    return Claim._settle(
         id,
         "exact",
         text,
@@ -77,7 +78,7 @@ def exact(
     )
 
 
-def bound(id: str, text: str, value, bound, *, wrong: Mapping[str, object] = NOTHING) -> Claim:
+def bound(id: str, text: str, value: ArrayLike, bound: ArrayLike, *, wrong: Mapping[str, ArrayLike] = NOTHING) -> Claim:
     r"""Claim that an upper bound holds, entry by entry.
 
     .. math:: v_i \le b_i \quad\text{(up to a relative rounding of } 10^{-10}\text{)} .
@@ -109,8 +110,8 @@ def bound(id: str, text: str, value, bound, *, wrong: Mapping[str, object] = NOT
     """
     rounding = 1e-10
 
-    def slacks(b):
-        v, b = np.broadcast_arrays(array(value), array(b))
+    def slacks(bound: ArrayLike) -> Array:
+        v, b = np.broadcast_arrays(array(value), array(bound))
         if (b <= 0).any():
             raise ValueError(f"bounds must be positive, got {b.min()}")
         slack = 1 - v / b
@@ -118,7 +119,7 @@ def bound(id: str, text: str, value, bound, *, wrong: Mapping[str, object] = NOT
 
     v, b = np.broadcast_arrays(array(value), array(bound))
     slack = slacks(bound)
-    return Claim.settle(
+    return Claim._settle(
         id,
         "exact",
         text,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from srlib.check.claim import NOTHING, Claim, array
 from srlib.check.sampling import FALSE_ALARM
@@ -14,11 +15,11 @@ __all__ = ["empirical"]
 def empirical(
     id: str,
     text: str,
-    samples,
+    samples: ArrayLike,
     *,
     above: float = -math.inf,
     below: float = math.inf,
-    wrong_samples: Mapping[str, object] = NOTHING,
+    wrong_samples: Mapping[str, ArrayLike] = NOTHING,
     seed: int | None = None,
     false_alarm: float = FALSE_ALARM,
 ) -> Claim:
@@ -61,21 +62,21 @@ def empirical(
         raise ValueError("an empirical claim needs a range: give above=, below= or both")
     from scipy.stats import t as student  # here, since importing it costs more than all of this module
 
-    def interval(draws):
-        draws = array(draws)
+    def interval(runs: ArrayLike) -> tuple[float, float]:
+        draws = array(runs)
         if draws.ndim != 1 or len(draws) < 3:
             raise ValueError(f"samples must hold one number for each of at least 3 runs, got shape {draws.shape}")
         half = student.isf(false_alarm / 2, len(draws) - 1) * draws.std(ddof=1) / math.sqrt(len(draws))
         return draws.mean() - half, draws.mean() + half
 
-    def slack(draws):
-        low, high = interval(draws)
+    def slack(runs: ArrayLike) -> float:
+        low, high = interval(runs)
         room = [(above, low - above), (below, below - high)]
         return min(gap / (abs(end) or 1) for end, gap in room if math.isfinite(end))
 
     low, high = interval(samples)
     nearer = above if low - above <= below - high else below
-    return Claim.settle(
+    return Claim._settle(
         id,
         "empirical",
         text,

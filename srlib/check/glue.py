@@ -1,11 +1,13 @@
 """Numbers of a notebook that the book's prose quotes."""
 
+from typing import Any
+
 from srlib.check.claim import rounded
 
 __all__ = ["glue"]
 
 
-def glue(name: str, value, digits: int = 4) -> None:
+def glue(name: str, value: Any, digits: int = 4) -> None:
     """Store a number under a name, rounded, for ``{glue:text}`` to put into a page's prose.
 
     A cell's output is compared between machines, so no digits are stored that nobody is shown.

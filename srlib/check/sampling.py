@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from srlib.check.claim import NOTHING, Claim, array
+from srlib.check.claim import NOTHING, Array, Claim, array
 
 __all__ = ["FALSE_ALARM", "sampled"]
 
@@ -20,11 +21,11 @@ POWER = 0.99
 def sampled(
     id: str,
     text: str,
-    samples,
-    prediction,
+    samples: ArrayLike,
+    prediction: ArrayLike,
     *,
-    wrong: Mapping[str, object] = NOTHING,
-    wrong_samples: Mapping[str, object] = NOTHING,
+    wrong: Mapping[str, ArrayLike] = NOTHING,
+    wrong_samples: Mapping[str, ArrayLike] = NOTHING,
     scale: float | None = None,
     seed: int | None = None,
     false_alarm: float = FALSE_ALARM,
@@ -82,39 +83,39 @@ def sampled(
     >>> sampled("F1.demo", "mean of an exponential", x, 1.0, wrong={"2 % off": 1.02})
     F1.demo pass | mean of an exponential | notices 2.2 % | rejects 2 % off
     """
-    prediction = array(prediction)
-    if scale is None and (prediction == 0).any():
+    predicted = array(prediction)
+    if scale is None and (predicted == 0).any():
         raise ValueError("a prediction of 0 needs scale=, the size that the noticeable error is relative to")
     if scale is not None and not scale > 0:
         raise ValueError(f"scale must be positive, got {scale}")
-    scale = np.abs(prediction) if scale is None else np.full(prediction.shape, float(scale))
-    critical = NormalDist().inv_cdf(1 - false_alarm / (2 * max(prediction.size, 1)))
+    size = np.abs(predicted) if scale is None else np.full(predicted.shape, float(scale))
+    critical = NormalDist().inv_cdf(1 - false_alarm / (2 * max(predicted.size, 1)))
 
-    def slacks(mean, error, skew, p):
+    def slacks(mean: Array, error: Array, skew: Array, p: ArrayLike) -> Array:
         return 1 - np.abs(_deskew((mean - array(p)) / error, skew)) / critical
 
-    mean, error, skew = _mean(samples, scale)
-    slack = slacks(mean, error, skew, prediction)
+    mean, error, skew = _mean(samples, size)
+    slack = slacks(mean, error, skew, predicted)
     controls = {name: slacks(mean, error, skew, w) for name, w in wrong.items()}
-    controls |= {name: slacks(*_mean(draws, scale), prediction) for name, draws in wrong_samples.items()}
+    controls |= {name: slacks(*_mean(draws, size), predicted) for name, draws in wrong_samples.items()}
     interval = (mean - error * _reskew(critical, skew), mean - error * _reskew(-critical, skew))
-    return Claim.settle(
+    return Claim._settle(
         id,
         "sampled",
         text,
         slack,
         controls,
-        prediction,
+        predicted,
         mean,
         interval,
-        noticeable=(critical + NormalDist().inv_cdf(POWER)) * error / scale,
+        noticeable=(critical + NormalDist().inv_cdf(POWER)) * error / size,
         false_alarm=false_alarm,
-        samples=len(samples),
+        samples=np.shape(samples)[0],
         seed=seed,
     )
 
 
-def _mean(samples, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _mean(samples: ArrayLike, scale: Array) -> tuple[Array, Array, Array]:
     """Mean, its standard error, and the constant c of Hall's transformation."""
     draws = array(samples)
     if draws.shape[1:] != scale.shape:
@@ -128,11 +129,11 @@ def _mean(samples, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return mean, deviation / math.sqrt(len(draws)), skew
 
 
-def _deskew(t: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _deskew(t: Array, c: Array) -> Array:
     return t + c * t**2 + c**2 * t**3 / 3 + c / 2
 
 
-def _reskew(z: float, c: np.ndarray) -> np.ndarray:
+def _reskew(z: float, c: Array) -> Array:
     small = np.abs(c) < 1e-6
     c = np.where(small, 1e-6, c)
     return np.where(small, z, (np.cbrt(1 + 3 * c * (z - c / 2)) - 1) / c)

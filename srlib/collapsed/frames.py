@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from srlib import _validation, arccos, haar
-from srlib.collapsed._draws import Draws, chunks, levels
+from srlib._types import BatchFactory
+from srlib.collapsed._draws import Draws, blocks
 from srlib.ensemble import Ensemble
+from srlib.spectra import Levels
+from srlib.spectra.law import each, levels
 
 __all__ = ["Features", "features"]
 
@@ -47,8 +50,8 @@ class Features:
 
     @property
     def angle(self) -> Tensor:
-        r"""Angles between :math:`h_l(x_i)` and :math:`h_l(x_j)`, as :func:`srlib.arccos.between`; same shape."""
-        rows = [arccos.between(row.unsqueeze(-2), self.direction) for row in self.direction.unbind(-2)]
+        r"""Angles between :math:`h_l(x_i)` and :math:`h_l(x_j)`, as :func:`srlib.arccos.angle`; same shape."""
+        rows = [arccos.angle(row.unsqueeze(-2), self.direction) for row in self.direction.unbind(-2)]
         return torch.stack(rows, -2) if rows else torch.zeros_like(self.direction)
 
 
@@ -57,7 +60,6 @@ def features(
     x: Tensor,
     samples: int,
     *,
-    chunk_size: int | None = None,
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -73,7 +75,8 @@ def features(
 
     where :math:`G`, the first rows of an :math:`n_{l-1} \times d` Haar frame with :math:`d = \min(n_{l-1}, N)`, takes
     the place of :math:`V^\top F`, and :math:`O`, an :math:`n_l \times \min(n_l, n_{l-1}, N)` one, that of
-    :math:`U F_B`. A layer costs :math:`O(n N^2)`.
+    :math:`U F_B`. A layer costs :math:`O(n N^2)`. Networks are drawn in blocks, whose size follows from the ensemble
+    and :math:`N` alone, so memory beside the result stays bounded.
 
     Parameters
     ----------
@@ -84,10 +87,6 @@ def features(
         than a width.
     samples
         Number of independent networks, at least 1.
-    chunk_size
-        Networks simulated at a time; as many as a fixed memory budget allows when omitted. Chunks draw from
-        ``generator`` one after the other, so the result is what calls for one chunk each would give in turn. Another
-        size gives other networks of the same law, except that all sizes of at least ``samples`` give the same.
     generator
         Source of randomness; torch's default one when omitted.
     dtype
@@ -103,11 +102,10 @@ def features(
     Raises
     ------
     TypeError
-        If ``ensemble`` is not an ensemble, ``samples`` or ``chunk_size`` not an integer, ``dtype`` not floating, or
-        ``x`` not a tensor of that type.
+        If ``ensemble`` is not an ensemble, ``samples`` not an integer, ``dtype`` not floating, or ``x`` not a tensor of
+        that type.
     ValueError
-        If ``samples`` or ``chunk_size`` is less than 1, or ``x`` does not have shape ``(N, n_0)`` or holds NaN or
-        infinity.
+        If ``samples`` is less than 1, or ``x`` does not have shape ``(N, n_0)`` or holds NaN or infinity.
 
     References
     ----------
@@ -126,45 +124,38 @@ def features(
     if not isinstance(ensemble, Ensemble):
         raise TypeError(f"ensemble must be an srlib.Ensemble, got {type(ensemble).__name__}")
     dtype = _validation.floating_dtype(dtype)
-    x = _inputs(ensemble, x, dtype)
+    x = _validation.inputs(x, ensemble.widths[0], dtype)
     samples = _validation.width(samples, "samples")
-    sizes = chunks(samples, chunk_size, max(ensemble.widths) * max(len(x), 1))
+    sizes = blocks(samples, max(ensemble.widths) * max(len(x), 1))
     if len(x) == 0:
         shape = samples, ensemble.depth + 1
         empty = ((*shape, 0), (*shape, 0, 0), (samples, 0))
         return Features(*(torch.empty(size, dtype=dtype, device=device or x.device) for size in empty))
 
     x = x.to(_validation.compute_dtype(dtype)).to(device)
-    layers = zip(ensemble.shapes, ensemble.stable_ranks, strict=True)
-    different = [levels(ensemble.law, shape, r) for shape, r in layers]
-    parts = [_chain(ensemble, different, x, Draws(size, generator, x.dtype, x.device)) for size in sizes]
+    spectra = each(levels, ensemble.law, ensemble.layers)
+    parts = [_chain(ensemble, spectra, x, Draws(size, generator, x.dtype, x.device)) for size in sizes]
     return Features(*(torch.cat(part).to(dtype) for part in zip(*parts, strict=True)))
 
 
-def _inputs(ensemble: Ensemble, x: Tensor, dtype: torch.dtype) -> Tensor:
-    if not isinstance(x, Tensor) or x.dtype != dtype:
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x must be a tensor of dtype {dtype}, got {kind}")
-    if x.ndim != 2 or x.shape[1] != ensemble.widths[0]:
-        raise ValueError(f"x must have shape (N, n_0) = (N, {ensemble.widths[0]}), got {tuple(x.shape)}")
-    if not _validation.finite(x):
-        raise ValueError("x must have finite entries, got NaN or infinity")
-    return x
-
-
-def _chain(ensemble: Ensemble, different: list, x: Tensor, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
+def _chain(ensemble: Ensemble, spectra: list[Levels | None], x: Tensor, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """Go from the inputs to the outputs, carrying a root of the features' directions (C2).
 
     A network without biases is positively homogeneous, so every input is rescaled by itself.
     """
     N = len(x)
-    options = {"batch": draw.samples, "generator": draw.generator, "dtype": draw.dtype, "device": draw.device}
+    options: BatchFactory = {
+        "batch": draw.samples,
+        "generator": draw.generator,
+        "dtype": draw.dtype,
+        "device": draw.device,
+    }
     largest = _or_one(x.abs().amax(-1, keepdim=True))  # its square may overflow
     norm, R = _polar((x / largest).mT.expand(draw.samples, -1, -1))
     log_norm = norm.log() + largest.squeeze(-1).log()
     log_norms, directions = [log_norm], [R]
     for layer, (m, _) in enumerate(ensemble.shapes):
-        B = _stretched(ensemble, layer, different[layer], R.shape[-2], draw) @ R  # Sigma G R
+        B = _stretched(ensemble, layer, spectra[layer], R.shape[-2], draw) @ R  # Sigma G R
         length, R_B = _polar(B)
         a = haar.orthogonal(m, R_B.shape[-2], **options) @ (R_B * length.unsqueeze(-2))
         norm, R = _polar(torch.nn.functional.leaky_relu(a, ensemble.negative_slope))
@@ -200,20 +191,21 @@ def _or_one(norm: Tensor) -> Tensor:
     return torch.where(norm > 0, norm, 1)
 
 
-def _stretched(ensemble: Ensemble, layer: int, groups: tuple[Tensor, Tensor] | None, d: int, draw: Draws) -> Tensor:
+def _stretched(ensemble: Ensemble, layer: int, spectrum: Levels | None, d: int, draw: Draws) -> Tensor:
     """Return Sigma G, or fewer rows with the same Gram matrix: at most ``d`` for each group of equal values."""
-    (m, n), r = ensemble.shapes[layer], ensemble.stable_ranks[layer]
+    (m, n), r = ensemble.layers[layer]
     k = min(m, n)
-    if groups is None or (len(groups[0]) + 1) * d >= n:
+    if spectrum is None or (len(spectrum.values) + 1) * d >= n:
         G = haar.orthogonal(n, d, batch=draw.samples, generator=draw.generator, dtype=draw.dtype, device=draw.device)
         return draw.spectrum(ensemble.law, (m, n), r).unsqueeze(-1) * G[:, :k]
 
-    values, count = groups
+    values, count = spectrum
     count = torch.cat([count, count.new_tensor([n - k])]).unsqueeze(-1)  # Sigma cuts off the last group
-    row = torch.arange(d)
+    row = torch.arange(d, device=count.device)
     kept = row < count
     # A frame is Z S^{-1} with Z Gaussian and S^T S = Z^T Z. In QR factors of its groups, Z is triangular (Bartlett).
-    diagonal = draw.chi2(draw.constant((count - row).clamp(min=0).flatten())).sqrt().unflatten(-1, kept.shape)
+    (squares,) = draw.chi2(draw.constant((count - row).clamp(min=0).flatten()))
+    diagonal = squares.sqrt().unflatten(-1, kept.shape)
     T = draw.normal(kept.numel() * d).unflatten(-1, (*kept.shape, d)).triu(1) + diagonal.diag_embed()
     Q, S = torch.linalg.qr(T[:, kept])
     G = Q * S.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # S must be a function of Z^T Z

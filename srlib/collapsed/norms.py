@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.collapsed._draws import Draws, chunks, levels
+from srlib.collapsed._draws import Draws, blocks
 from srlib.ensemble import Ensemble
+from srlib.spectra import Levels
+from srlib.spectra.law import each, levels
 
 __all__ = ["Simulation", "simulate"]
 
@@ -58,7 +60,6 @@ def simulate(
     ensemble: Ensemble,
     samples: int,
     *,
-    chunk_size: int | None = None,
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -76,7 +77,8 @@ def simulate(
         c \mapsto c\,\sqrt{\gamma / G} .
 
     A layer costs a few random numbers for each *different* singular value, so nothing but this depends on the width
-    for two-level and projector spectra.
+    for two-level and projector spectra. Networks are drawn in blocks, whose size follows from the ensemble alone, so
+    memory beside the result stays bounded.
 
     Parameters
     ----------
@@ -84,10 +86,6 @@ def simulate(
         The random model.
     samples
         Number of independent networks, at least 1.
-    chunk_size
-        Networks simulated at a time; as many as a fixed memory budget allows when omitted. Chunks draw from
-        ``generator`` one after the other, so the result is what calls for one chunk each would give in turn. Another
-        size gives other networks of the same law, except that all sizes of at least ``samples`` give the same.
     generator
         Source of randomness; torch's default one when omitted.
     dtype
@@ -103,9 +101,9 @@ def simulate(
     Raises
     ------
     TypeError
-        If ``ensemble`` is not an ensemble, ``samples`` or ``chunk_size`` not an integer or ``dtype`` not floating.
+        If ``ensemble`` is not an ensemble, ``samples`` not an integer or ``dtype`` not floating.
     ValueError
-        If ``samples`` or ``chunk_size`` is less than 1.
+        If ``samples`` is less than 1.
 
     References
     ----------
@@ -123,35 +121,38 @@ def simulate(
     samples, dtype = _validation.width(samples, "samples"), _validation.floating_dtype(dtype)
     compute = _validation.compute_dtype(dtype)
 
-    layers = zip(ensemble.shapes, ensemble.stable_ranks, strict=True)
-    different = [levels(ensemble.law, shape, r) for shape, r in layers]
-    largest = max(min(shape) if d is None else len(d[0]) for d, shape in zip(different, ensemble.shapes, strict=True))
-    sizes = chunks(samples, chunk_size, max(largest, ensemble.depth))
-    parts = [_sweep(ensemble, different, Draws(size, generator, compute, device)) for size in sizes]
+    spectra = each(levels, ensemble.law, ensemble.layers)
+    largest = max(min(shape) if d is None else len(d.values) for d, shape in zip(spectra, ensemble.shapes, strict=True))
+    sizes = blocks(samples, max(largest, ensemble.depth))
+    parts = [_sweep(ensemble, spectra, Draws(size, generator, compute, device)) for size in sizes]
     return Simulation(*(torch.cat(part).to(dtype) for part in zip(*parts, strict=True)))
 
 
-def _sweep(ensemble: Ensemble, different: list, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
+def _sweep(ensemble: Ensemble, spectra: list[Levels | None], draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """Go from the readout to the input once, collecting the forward gains and carrying the cosine (C1)."""
     first = draw.normal(1)  # of the coordinates of the readout, in a basis that starts with h_L
-    cosine = first / (first.square() + draw.chi2(draw.constant([ensemble.widths[-1] - 1]))).sqrt()
+    first.masked_fill_(first == 0, torch.finfo(first.dtype).eps)  # the only one must have a sign
+    (others,) = draw.chi2(draw.constant([ensemble.widths[-1] - 1]))
+    cosine = first / (first.square() + others).sqrt()
     aligned, log_back = cosine, draw.constant([2 * math.log(ensemble.readout_norm)])
     gains, backprops = [], []
     for layer in reversed(range(ensemble.depth)):
-        (m, n), r = ensemble.shapes[layer], ensemble.stable_ranks[layer]
+        (m, n), r = ensemble.layers[layer]
         log_s2 = 2 * math.log(ensemble.spectral_norms[layer])
 
         open_ = draw.coins(m)  # F4
         gates = draw.constant([1.0, ensemble.negative_slope]), torch.cat([open_, m - open_], -1)
-        log_gates, log_factor, cosine = _step(cosine, *gates, m, m, draw)
-        backprops.append(log_back + log_factor)  # delta_l = D_l b_l
-
-        if different[layer] is None:
+        if (spectrum := spectra[layer]) is None:
             sigma = draw.spectrum(ensemble.law, (m, n), r)
             count = torch.ones_like(sigma)
         else:
-            sigma, count = (draw.constant(values) for values in different[layer])
-        log_layer, log_factor, cosine = _step(cosine, sigma, count, m, n, draw)
+            sigma, count = (draw.constant(part) for part in spectrum)
+        of_gates, of_layer = _degrees(gates[1], m, m, draw), _degrees(count, m, n, draw)
+        chi2 = draw.chi2(*of_gates, *of_layer)
+
+        log_gates, log_factor, cosine = _step(cosine, *gates, chi2[:4], m, draw)
+        backprops.append(log_back + log_factor)  # delta_l = D_l b_l
+        log_layer, log_factor, cosine = _step(cosine, sigma, count, chi2[4:], m, draw)
         log_back = backprops[-1] + log_s2 + log_factor  # b_{l-1} = W_l^T delta_l
         gains.append(log_gates + log_s2 + log_layer)
 
@@ -162,22 +163,30 @@ def _sweep(ensemble: Ensemble, different: list, draw: Draws) -> tuple[Tensor, Te
     return grown, backprop, output.squeeze(-1)
 
 
-def _step(cosine: Tensor, sigma: Tensor, count: Tensor, m: int, n: int, draw: Draws) -> tuple[Tensor, Tensor, Tensor]:
-    """Log forward gain, log backward gain and next cosine of an ``m x n`` map with singular values ``sigma``.
+def _degrees(count: Tensor, m: int, n: int, draw: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Dimensions of a map's groups and of what it cuts off, then the same of its range, without the first of each."""
+    k = min(m, n)
+    return count, draw.constant([n - k]), (count - 1).clamp(min=0), draw.constant([m - k])
 
-    Equal singular values form a group of ``count``; only a group's share of a vector matters.
+
+def _step(
+    cosine: Tensor, sigma: Tensor, count: Tensor, chi2: tuple[Tensor, ...], m: int, draw: Draws
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log forward gain, log backward gain and next cosine of a map to ``m`` numbers with singular values ``sigma``.
+
+    Equal singular values form a group of ``count``; only a group's share of a vector matters. The squared norms
+    ``chi2`` have the degrees of freedom of :func:`_degrees`.
     """
-    shares = draw.chi2(count)  # of nu = V^T x
-    shares = shares / (shares.sum(-1, keepdim=True) + draw.chi2(draw.constant([n - min(m, n)])))
+    shares, outside, around, beyond = chi2
+    shares = shares / (shares.sum(-1, keepdim=True) + outside)  # of nu = V^T x
     stretched = sigma.square() * shares
     gain = stretched.sum(-1, keepdim=True)
     e = torch.where(gain > 0, sigma * shares.sqrt() / gain.sqrt(), 0.0)  # U^T of the forward direction
 
     w = draw.normal(sigma.shape[-1]) * (count > 0) * (m > 1)  # U^T of the rest, in the direction of each group's share
     w = w - (w * e).sum(-1, keepdim=True) * e
-    w2 = w.square() + draw.chi2((count - 1).clamp(min=0))  # and in all directions of the group
-    length2 = w2.sum(-1, keepdim=True) + draw.chi2(draw.constant([m - min(m, n)]))
-    length2 = length2.clamp(min=torch.finfo(w.dtype).tiny)
+    w2 = w.square() + around  # and in all directions of the group
+    length2 = (w2.sum(-1, keepdim=True) + beyond).clamp(min=torch.finfo(w.dtype).tiny)
 
     A = (sigma * e).square().sum(-1, keepdim=True)
     B = (sigma.square() * e * w).sum(-1, keepdim=True) / length2.sqrt()

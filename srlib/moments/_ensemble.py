@@ -1,14 +1,16 @@
 """The columns of an ensemble that its moments are made of."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from srlib.ensemble import Ensemble
 
 
-def column(values) -> Tensor:
-    """Return one number a layer as a float64 tensor."""
-    return torch.tensor(values, dtype=torch.float64)
+def column(values: float | Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
+    """Return numbers, such as one a layer, as a float64 tensor on the CPU."""
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
 
 
 def widths(ensemble: Ensemble) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,8 @@ def feature_norm(ensemble: Ensemble) -> FeatureNorm:
     Parameters
     ----------
     ensemble
-        The random model; of its law only the stable ranks and the mean quartic traces matter.
+        The random model; of its law only the stable ranks and the mean quartic traces matter, with the error of
+        :meth:`~srlib.ensemble.Ensemble.quartic_traces`.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def feature_norm(ensemble: Ensemble) -> FeatureNorm:
     tensor([1.0000, 0.1250, 0.0156], dtype=torch.float64)
     """
     n, m = widths(ensemble)
-    r, s, q = (column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces))
+    r, s, q = (column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces().value))
     eta, eta4 = gate_moments(ensemble)
 
     mean = eta * s**2 * r / n  # F2
@@ -82,11 +83,11 @@ def feature_norm(ensemble: Ensemble) -> FeatureNorm:
 
 
 def fluctuation_exponent(ensemble: Ensemble) -> float:
-    r"""Fluctuation exponent: the leading order of :math:`\log\bigl(\mathbb{E} X_L^2 / (\mathbb{E} X_L)^2\bigr)` in
-    inverse width (F3).
+    r"""Fluctuation exponent, to leading order in inverse width (F3).
 
     .. math::
 
+        \log\frac{\mathbb{E} X_L^2}{(\mathbb{E} X_L)^2} \approx
         \epsilon = \sum_l \frac{2}{n_{l-1}}\Bigl(\frac{n_{l-1}}{p_l} - 1\Bigr)
                    + \frac{3}{n_l}\Bigl(\frac{\eta_4}{\eta^2} - 1\Bigr) ,
 
@@ -112,6 +113,6 @@ def fluctuation_exponent(ensemble: Ensemble) -> float:
     1.0
     """
     n, m = widths(ensemble)
-    p = column(ensemble.participation_ranks)
+    p = column(ensemble.participation_ranks().value)
     eta, eta4 = gate_moments(ensemble)
     return (2 / n * (n / p - 1) + 3 / m * (eta4 / eta**2 - 1)).sum().item()

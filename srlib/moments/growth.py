@@ -10,7 +10,8 @@ from torch import Tensor
 
 from srlib.ensemble import Ensemble
 from srlib.moments._ensemble import column
-from srlib.spectra import Law
+from srlib.spectra import Average, Law
+from srlib.spectra.law import average, drawn, each, kept, levels
 
 __all__ = ["LogGrowth", "log_growth"]
 
@@ -36,11 +37,15 @@ class LogGrowth:
         :math:`\operatorname{Var} \ell_l` given :math:`h_L \ne 0`, shape ``(L,)``, float64.
     log_survival
         :math:`\log P(h_l \ne 0 \mid h_{l-1} \ne 0)`, shape ``(L,)``, float64; 0 unless the activation is ReLU.
+    mean_error, variance_error
+        Standard errors of ``mean`` and ``variance``, shape ``(L,)``, float64; 0 for a law that does not draw.
     """
 
     mean: Tensor
     variance: Tensor
     log_survival: Tensor
+    mean_error: Tensor
+    variance_error: Tensor
 
 
 def log_growth(ensemble: Ensemble) -> LogGrowth:
@@ -62,8 +67,9 @@ def log_growth(ensemble: Ensemble) -> LogGrowth:
     Parameters
     ----------
     ensemble
-        The random model. A law that draws is averaged over its own draws, from a generator of its own with a fixed
-        seed, until the standard error of the mean is below 0.0003.
+        The random model. A law without levels is averaged over its own draws, from a generator of its own with a
+        fixed seed, until the standard error of the mean is below 0.0003. Layers of one shape and stable rank share
+        their draws, and so their errors.
 
     Returns
     -------
@@ -81,32 +87,36 @@ def log_growth(ensemble: Ensemble) -> LogGrowth:
     tensor([-0.1389, -0.1389], dtype=torch.float64)
     """
     norms = 2 * column(ensemble.spectral_norms).log()
-    layers = zip(ensemble.shapes, ensemble.stable_ranks, strict=True)
-    linear = column([_linear(ensemble.law, shape, r) for shape, r in layers])
+    linear, errors = (column(part) for part in zip(*each(_linear, ensemble.law, ensemble.layers), strict=True))
     gates = column([_gates(abs(ensemble.negative_slope), m) for m in ensemble.widths[1:]])
     dead = 0.5 ** column(ensemble.widths[1:]) * (ensemble.negative_slope == 0)
-    moments = linear + gates  # F5: independent factors
-    return LogGrowth(norms + moments[:, 0], moments[:, 1].clamp(min=0), torch.log1p(-dead))
+    mean, variance = (linear + gates).unbind(1)  # F5: independent factors
+    return LogGrowth(norms + mean, variance.clamp(min=0), torch.log1p(-dead), *errors.unbind(1))
 
 
-@functools.lru_cache(maxsize=4096)
-def _linear(law: Law, shape: tuple[int, int], r: float) -> tuple[float, float]:
+@kept
+def _linear(law: Law, shape: tuple[int, int], r: float) -> Average[tuple[float, float]]:
     """Mean and variance of log sum_i sigma_i^2 nu_i^2, nu uniform on the sphere of the fan-in."""
-    generator = torch.Generator().manual_seed(0)
 
-    def draw(count: int) -> Tensor:
-        sigma = law(shape, r, batch=count, generator=generator, dtype=torch.float64)
-        return torch.stack([torch.stack(_moments(_spectral_density(row), math.log(r))) for row in sigma])
+    def moments(values: Tensor, counts: Tensor) -> Tensor:
+        return torch.stack(_moments(_spectral_density(values, counts), math.log(r)))
 
-    before = generator.get_state()
-    law(shape, r, batch=1, generator=generator, dtype=torch.float64)
-    drawn = not torch.equal(generator.get_state(), before)
-    moments = draw(64 if drawn else 1)
-    while drawn and moments[:, 0].std() > _PRECISION * math.sqrt(len(moments)):
-        moments = torch.cat([moments, draw(len(moments))])
-    mean, variance = moments.mean(0)
-    variance = variance + moments[:, 0].var(correction=0)  # within the draws and between them
-    return _on_the_sphere(mean.item(), variance.item(), shape[1])
+    spectrum = levels(law, shape, r)
+    if spectrum is not None:
+        mean, variance = moments(*spectrum).tolist()
+        return Average(_on_the_sphere(mean, variance, shape[1]), (0.0, 0.0))
+    found = drawn(
+        law,
+        shape,
+        r,
+        lambda sigma: torch.stack([moments(row, torch.ones_like(row)) for row in sigma]),
+        lambda found: bool(average(found[:, 0]).error <= _PRECISION),
+    )
+    mean, within = found.unbind(1)
+    between = (mean - average(mean).value).square()
+    values, errors = average(torch.stack([mean, within + between], 1))
+    mean, variance = values.tolist()
+    return Average(_on_the_sphere(mean, variance, shape[1]), tuple(errors.tolist()))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -126,10 +136,9 @@ def _gates(slope: float, m: int) -> tuple[float, float]:
     return _on_the_sphere(mean.item(), variance.item(), m)
 
 
-def _spectral_density(sigma: Tensor) -> Callable[[Tensor], Tensor]:
+def _spectral_density(values: Tensor, counts: Tensor) -> Callable[[Tensor], Tensor]:
     """Density of log(Y / X) for X = sum sigma^2 g^2: minus the derivative of prod (1 + 2 e^u sigma^2)^(-1/2)."""
-    values, counts = sigma[sigma > 0].unique(return_counts=True)
-    counts = counts.to(values)
+    values, counts = values[values > 0], counts[values > 0].to(values)
 
     def density(u: Tensor) -> Tensor:
         v = u.unsqueeze(-1) + math.log(2) + 2 * values.log()
@@ -141,7 +150,7 @@ def _spectral_density(sigma: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _moments(density: Callable[[Tensor], Tensor], log_mean: float, smallest: float = 0.0) -> tuple[Tensor, Tensor]:
     """Mean and variance of Z = log(Y / X), conditioned on X > 0, from its density."""
-    u = torch.arange(-45.0 - log_mean, 100.0 - smallest, _STEP, dtype=torch.float64)
+    u = torch.arange(-45.0 - log_mean, 100.0 - smallest, _STEP, dtype=torch.float64, device="cpu")
     weight = density(u)
     weight = weight / weight.sum()
     mean = weight @ u

@@ -162,7 +162,8 @@ def ntk(ensemble: Ensemble) -> KernelMoments:
     Parameters
     ----------
     ensemble
-        The random model; of its law only the stable ranks and the mean quartic traces matter.
+        The random model; of its law only the stable ranks and the mean quartic traces matter, with the error of
+        :meth:`~srlib.ensemble.Ensemble.quartic_traces`.
 
     Returns
     -------
@@ -181,7 +182,7 @@ def ntk(ensemble: Ensemble) -> KernelMoments:
     >>> print(f"{moments.relative_variance:.4f}")
     0.3403
     """
-    r, s, q = (column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces))
+    r, s, q = (column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces().value))
     return kernel_moments(
         ensemble.widths,
         s**2 * r,

@@ -1,7 +1,8 @@
 """Transfer matrices: what one layer does to the second moments of a pair of vectors (N2)."""
 
-import torch
 from torch import Tensor
+
+from srlib.moments._ensemble import column
 
 __all__ = ["gate_transfer", "layer_transfer"]
 
@@ -38,7 +39,7 @@ def layer_transfer(n: int, square: float, quartic: float) -> Tensor:
     """
     beta = (n * quartic - square) / (n * (n - 1) * (n + 2)) if n > 1 else 0.0
     alpha = (square - 2 * n * beta) / n**2
-    return torch.tensor([[alpha, 2 * beta], [beta, alpha + beta]], dtype=torch.float64)
+    return column([[alpha, 2 * beta], [beta, alpha + beta]])
 
 
 def gate_transfer(m: int, eta: float, eta4: float) -> Tensor:
@@ -70,5 +71,5 @@ def gate_transfer(m: int, eta: float, eta4: float) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]], dtype=torch.float64)
     """
-    both = torch.tensor([[1.0, 2.0], [1.0, 2.0]], dtype=torch.float64)
-    return eta**2 * torch.eye(2, dtype=torch.float64) + (eta4 - eta**2) / (m + 2) * both
+    both = column([[1.0, 2.0], [1.0, 2.0]])
+    return eta**2 * column([[1.0, 0.0], [0.0, 1.0]]) + (eta4 - eta**2) / (m + 2) * both

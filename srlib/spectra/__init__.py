@@ -8,14 +8,17 @@ from srlib.spectra import coulomb
 from srlib.spectra.conditioned import conditioned_gaussian
 from srlib.spectra.coulomb import coulomb_gas
 from srlib.spectra.deterministic import power_law, projector, two_level
-from srlib.spectra.law import Law, mean_quartic_trace
+from srlib.spectra.law import Average, Law, Levels, deterministic, mean_quartic_trace
 from srlib.spectra.sphere import uniform_sphere
 
 __all__ = [
+    "Average",
     "Law",
+    "Levels",
     "conditioned_gaussian",
     "coulomb",
     "coulomb_gas",
+    "deterministic",
     "mean_quartic_trace",
     "power_law",
     "projector",

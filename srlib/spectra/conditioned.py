@@ -1,13 +1,15 @@
 """A Gaussian matrix conditioned on its stable rank (M3)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from srlib import _validation
+from srlib._types import Device, Factory, Sizes
 from srlib.spectra.coulomb import coulomb_gas
-from srlib.spectra.law import layer
+from srlib.spectra.law import layer, stateless
 
 __all__ = ["conditioned_gaussian"]
 
@@ -15,7 +17,16 @@ __all__ = ["conditioned_gaussian"]
 SWEEPS = 128
 
 
-def conditioned_gaussian(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None) -> Tensor:
+@stateless
+def conditioned_gaussian(
+    shape: Sequence[int],
+    stable_rank: float,
+    *,
+    batch: Sizes = (),
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype | None = None,
+    device: Device = None,
+) -> Tensor:
     r"""Singular values of a Gaussian matrix, given that its stable rank is :math:`r`.
 
     .. math:: \propto \prod_{i\ge2} \lambda_i^{(d-1)/2} (1 - \lambda_i) \prod_{2\le i<j} |\lambda_i - \lambda_j|
@@ -57,7 +68,7 @@ def conditioned_gaussian(shape, stable_rank, *, batch=(), generator=None, dtype=
 def _sweep(lam: Tensor, d: int, n: int, generator: torch.Generator | None) -> None:
     """Turn disjoint random pairs one after the other; all chains share the pairs and nothing else."""
     size, chains = lam.shape
-    options = {"generator": generator, "dtype": lam.dtype, "device": lam.device}
+    options: Factory = {"generator": generator, "dtype": lam.dtype, "device": lam.device}
     first, second = torch.rand(size, **options).argsort()[: size // 2 * 2].reshape(-1, 2).T
     turn, sign, level = torch.rand(3, size // 2, chains, **options)
     turn = torch.where(sign < 0.5, -1.0, 1.0) * (8 * n) ** -turn  # uniform in scale

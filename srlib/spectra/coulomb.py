@@ -7,7 +7,7 @@ from torch import Tensor
 
 from srlib import _validation
 from srlib.spectra.deterministic import two_level
-from srlib.spectra.law import layer, repeat
+from srlib.spectra.law import Spectrum, deterministic, stateless
 
 __all__ = ["coulomb_gas", "density", "quartic"]
 
@@ -15,7 +15,9 @@ __all__ = ["coulomb_gas", "density", "quartic"]
 CELLS = 8192
 
 
-def coulomb_gas(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None) -> Tensor:
+@stateless
+@deterministic
+def coulomb_gas(shape: tuple[int, int], stable_rank: float) -> Spectrum:
     r"""Deterministic: the quantiles of the limiting density of :func:`srlib.spectra.coulomb.density`.
 
     .. math:: \int_0^{\sigma_i^2} g(\lambda)\,d\lambda = 1 - \frac{i - 3/2}{k - 1}, \quad i = 2, \dots, k, \qquad
@@ -31,15 +33,16 @@ def coulomb_gas(shape, stable_rank, *, batch=(), generator=None, dtype=None, dev
     >>> coulomb_gas((5, 5), 3)  # the arcsine law
     tensor([1.0000, 0.9808, 0.8315, 0.5556, 0.1951])
     """
-    k, r = layer(shape, stable_rank)
+    k, r = min(shape), stable_rank
     if k <= 2 or r in (1, k):
-        return two_level(shape, r, batch=batch, dtype=dtype, device=device)  # the only spectrum
+        return two_level.levels(shape, r)  # the only spectrum
     tail = _quantiles((r - 1) / (k - 1), max(shape) / k, k - 1)
     missing = r - 1 - tail.sum()
     if missing > 0:
         tail = tail + (1 - tail) * missing / (1 - tail).sum()
     tail = tail * ((r - 1) / tail.sum())
-    return repeat(torch.cat([torch.ones(1, dtype=torch.float64), tail.clamp(max=1)]).sqrt(), batch, dtype, device)
+    sigma = torch.cat([tail.new_ones(1), tail.clamp(max=1)]).sqrt()
+    return sigma, torch.ones_like(sigma, dtype=torch.int64)
 
 
 def density(rho: float, lam: Tensor, aspect: float = 1.0) -> Tensor:
@@ -153,12 +156,12 @@ def _gas(rho: float, aspect: float) -> tuple[float, float, float, float, bool]:
 def _quantiles(rho: float, aspect: float, count: int) -> Tensor:
     """Return the midpoint quantiles in descending order; the angle theta absorbs the edges of the support."""
     A, B, a, end, wall = _gas(rho, aspect)
-    theta = (torch.arange(CELLS, dtype=torch.float64) + 0.5) * (math.pi / 2 / CELLS)
+    theta = (torch.arange(CELLS, dtype=torch.float64, device="cpu") + 0.5) * (math.pi / 2 / CELLS)
     # The density of theta up to a factor, without the difference to the upper end, of which rounding leaves little.
     root = theta.tan() if wall else (2 * theta).sin()
     mass = (A / (a + (end - a) * theta.sin().square()) + B) * root * (2 * theta).sin()
-    mass = torch.cat([torch.zeros(1, dtype=torch.float64), mass.cumsum(0)])
-    levels = mass[-1] * (1 - (torch.arange(count, dtype=torch.float64) + 0.5) / count)
+    mass = torch.cat([mass.new_zeros(1), mass.cumsum(0)])
+    levels = mass[-1] * (1 - (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5) / count)
     cell = torch.searchsorted(mass, levels).clamp(1, CELLS)
     inside = (levels - mass[cell - 1]) / (mass[cell] - mass[cell - 1])
     return a + (end - a) * ((cell - 1 + inside) * (math.pi / 2 / CELLS)).sin().square()

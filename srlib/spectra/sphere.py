@@ -1,13 +1,15 @@
 """The uniform law on the spectra of a given stable rank, drawn by a Kac walk."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from srlib import _validation
+from srlib._types import Device, Factory, Sizes
 from srlib.spectra.deterministic import two_level
-from srlib.spectra.law import layer
+from srlib.spectra.law import layer, stateless
 
 __all__ = ["uniform_sphere"]
 
@@ -15,7 +17,16 @@ __all__ = ["uniform_sphere"]
 SWEEPS = 64
 
 
-def uniform_sphere(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None) -> Tensor:
+@stateless
+def uniform_sphere(
+    shape: Sequence[int],
+    stable_rank: float,
+    *,
+    batch: Sizes = (),
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype | None = None,
+    device: Device = None,
+) -> Tensor:
     r"""Uniform on the singular values allowed at this stable rank: a piece of a sphere inside a cube.
 
     .. math:: (\sigma_2, \dots, \sigma_k) \sim \mathrm{Unif}\,\bigl\{ u \in [0, 1]^{k-1} : \|u\|^2 = r - 1 \bigr\},
@@ -49,7 +60,7 @@ def uniform_sphere(shape, stable_rank, *, batch=(), generator=None, dtype=None, 
 
 def _rotate_pairs(tail: Tensor, generator: torch.Generator | None) -> Tensor:
     *batch, size = tail.shape
-    options = {"generator": generator, "dtype": tail.dtype, "device": tail.device}
+    options: Factory = {"generator": generator, "dtype": tail.dtype, "device": tail.device}
     order = torch.rand(tail.shape, **options).argsort(-1)
     first, second = order[..., : size // 2], order[..., size // 2 : 2 * (size // 2)]
     x, y = tail.gather(-1, first), tail.gather(-1, second)

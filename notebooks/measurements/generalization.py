@@ -1,0 +1,121 @@
+"""Networks whose readout is a layer too, what they do to an output, and statistics over networks.
+
+Tensors are of torch's default dtype, which the notebooks set.
+"""
+
+import math
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from srlib import Network, feedforward, haar, sample, spectra
+from srlib.init import stable_rank_
+
+__all__ = [
+    "change",
+    "correlation",
+    "following",
+    "layers",
+    "lipschitz",
+    "network",
+    "outputs",
+    "per_layer",
+    "singular_values",
+    "slopes",
+    "spectral_norm",
+    "squared_cushion",
+    "start",
+    "truncations",
+]
+
+
+def network(*matrices):
+    """Bias-free networks of matrices (networks, m, n), the readout last."""
+    return Network(matrices[:-1], matrices[-1])
+
+
+def layers(widths, ranks, norms, count, generator, law=spectra.uniform_sphere):
+    """So many networks whose layers are drawn from the random model, the readout as a layer too."""
+    shapes = zip(widths[1:], widths[:-1], strict=True)
+    options = {"law": law, "batch": count, "generator": generator}
+    drawn = zip(shapes, ranks, norms, strict=True)
+    return network(*(sample(k, r, spectral_norm=s, **options) for k, r, s in drawn))
+
+
+def start(ratio, generator):
+    """One network 196-128-128-128-10 at matched scale, two-level with stable ranks of this share of 128, or He's for
+    None; the readout has orthonormal rows.
+    """
+    hidden = [torch.empty(1, 128, fan_in) for fan_in in (196, 128, 128)]
+    for W in hidden:
+        if ratio is None:
+            W.normal_(0, math.sqrt(2 / W.shape[-1]), generator=generator)
+        else:
+            stable_rank_(W[0], max(1.0, ratio * 128), generator=generator)
+    return network(*hidden, haar.orthogonal(128, 10, generator=generator).mT.unsqueeze(0))
+
+
+def outputs(networks, x):
+    """Outputs at inputs (N, n_0): (networks, N, classes)."""
+    return feedforward.forward(networks, x).output
+
+
+def change(networks, others, x):
+    """Largest change of the output over the inputs: (networks,)."""
+    return (outputs(others, x) - outputs(networks, x)).norm(dim=-1).amax(-1)
+
+
+def squared_cushion(first, second, r, x):
+    """|V h|^2 / (r |h|^2) for two layers (networks, m, n), the second of stable rank r, mean over the inputs (N, n) that
+    reach it: (networks,).
+    """
+    h = (x @ first.mT).clamp(min=0)
+    squares = (h @ second.mT).square().sum(2) / (r * h.square().sum(2))
+    return squares.nanmean(1)  # 0 / 0 where no neuron is active
+
+
+def per_layer(measure, networks):
+    """A number of every matrix, the readout last: (networks, layers)."""
+    return torch.stack([measure(W) for W in networks.matrices], 1)
+
+
+def spectral_norm(W):
+    """Largest singular value of each matrix of a batch."""
+    return torch.linalg.matrix_norm(W, 2)
+
+
+def singular_values(networks):
+    """Singular values of each layer, descending, a list of shapes (networks, k)."""
+    return [torch.linalg.svdvals(W) for W in networks.matrices]
+
+
+def lipschitz(sigma):
+    """Product of the spectral norms, (networks,), from the singular values of each layer."""
+    return math.prod(t[:, 0] for t in sigma)
+
+
+def following(sigma, j):
+    """The singular value that follows the j kept ones, relative to the largest, 0 if none does: (networks, layers)."""
+    return torch.stack([t[:, j : j + 1].sum(1) / t[:, 0] for t in sigma], 1)
+
+
+def truncations(networks, ladder):
+    """Yield the networks with all layers cut to each of these ranks, from one decomposition of each layer."""
+    factors = [torch.linalg.svd(W, full_matrices=False) for W in networks.matrices]
+    for j in ladder:
+        yield network(*((U[:, :, :j] * t[:, None, :j]) @ V[:, :j] for U, t, V in factors))
+
+
+def slopes(x, values):
+    """Slopes of lines over points (starts,), one for each series of an array (labels, starts, runs)."""
+    return np.polyfit(x, np.moveaxis(values, 1, 0).reshape(len(x), -1), 1)[0]
+
+
+def correlation(x, y, resamples, seed):
+    """Spearman's rank correlation of two arrays, with a 95 % bootstrap interval over their entries."""
+    picks = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
+    picks[0] = np.arange(len(x))  # the entries themselves
+    a, b = (rankdata(v[picks], axis=1) - (len(x) + 1) / 2 for v in (x, y))
+    found = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    return found[0], *np.quantile(found, [0.025, 0.975])

@@ -1,0 +1,260 @@
+"""Signs, growth, angles and Jacobians of dense networks."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.special import digamma, gammaln
+
+from measurements.feedforward import squared_norms
+from srlib import Ensemble, Network, feedforward, haar, sample, spectra
+from srlib.moments import log_growth
+
+__all__ = [
+    "biased",
+    "chain",
+    "cosine_errors",
+    "flipped",
+    "flipped_gains",
+    "gains",
+    "gate_covariances",
+    "gates_alone",
+    "gaussian",
+    "gradients",
+    "growth",
+    "kernel_samples",
+    "largest",
+    "open_gates",
+    "overlaps",
+    "patterns",
+    "per_layer",
+    "pre_activations",
+    "products",
+    "signs",
+    "singular_values",
+    "skewness",
+    "statistics",
+    "survivors",
+    "turned",
+    "unfixed",
+]
+
+
+def pre_activations(network, x):
+    """a_1, ..., a_L at every input, shape (networks, inputs, n_l) each."""
+    h = x.expand(len(network), *x.shape)
+    return [a for a, _, _ in feedforward.propagate(network, h)]
+
+
+def signs(network, x):
+    """Signs of the pre-activations at one input, all layers in a row, shape (networks, neurons); 0 once it is dead."""
+    return torch.cat(pre_activations(network, x.unsqueeze(0)), -1).squeeze(1).sign()
+
+
+def _excess(network, x):
+    """Open gates less closed ones of every layer at every input, shape (networks, inputs, L)."""
+    return torch.stack([a.sign().sum(-1) for a in pre_activations(network, x)], -1)
+
+
+def gate_covariances(network, x, mean):
+    """Excess of open gates in layer l times the deviation of ||h_1||^2, ..., ||h_L||^2 and ||J||_F^2 from their means,
+    relative to these; means over the inputs, shape (networks, L, L + 1).
+    """
+    J2 = feedforward.jacobian(network, x).square().sum((-1, -2)).unsqueeze(-1)
+    size = torch.cat([squared_norms(network, x)[..., 1:], J2], -1) / mean
+    return torch.einsum("bil,bij->blj", _excess(network, x), size - 1) / len(x)
+
+
+def gains(network, x):
+    """At one input, open gates less closed ones over the root of their number, ||a_l||^2 / ||h_{l-1}||^2, and
+    ||h_l||^2 / ||h_{l-1}||^2, shape (networks, L) each.
+    """
+    x = x.unsqueeze(0)
+    A = torch.stack([a.square().sum((1, 2)) for a in pre_activations(network, x)], -1)
+    X, excess = squared_norms(network, x).squeeze(1), _excess(network, x).squeeze(1)
+    sizes = torch.tensor(network.widths[1:])
+    return excess / sizes.sqrt(), A / X[:, :-1], X[:, 1:] / X[:, :-1]
+
+
+def products(signs):
+    """The signs themselves, and the product of every two, shape (networks, n + n (n - 1) / 2)."""
+    i, j = torch.triu_indices(signs.shape[1], signs.shape[1], 1)
+    return torch.cat([signs, signs[:, i] * signs[:, j]], -1)
+
+
+def biased(network, bias):
+    """The same networks with a constant added to every pre-activation."""
+    biases = [torch.full(W.shape[:2], bias) for W in network.weights]
+    return replace(network, biases=(*biases, torch.zeros(len(network))))
+
+
+def unfixed(shape, r, count, generator):
+    """Two-level layers whose factors are QR factors with signs as the factorization leaves them, (count, m, n)."""
+    U, V = (
+        torch.linalg.qr(torch.randn(count, n, n, generator=generator))[0] for n in shape
+    )
+    sigma = spectra.two_level(shape, r)
+    return (U[..., : len(sigma)] * sigma) @ V[..., : len(sigma)].mT
+
+
+def flipped(network):
+    """All networks that one becomes when rows of its weights change sign."""
+    sizes = network.widths[1:]
+    flips = _all_signs(sum(sizes)).split(sizes, -1)
+    weights = [R.unsqueeze(-1) * W for R, W in zip(flips, network.weights, strict=True)]
+    readout = network.readout.expand(len(flips[0]), -1)
+    return Network(tuple(weights), readout, negative_slope=network.negative_slope)
+
+
+def patterns(network, x):
+    """How many of the networks have each pattern of open gates at one input, shape (2^neurons,)."""
+    gates = (signs(network, x) > 0).long()
+    code = gates @ 2 ** torch.arange(gates.shape[1])
+    return code.bincount(minlength=2 ** gates.shape[1])
+
+
+def flipped_gains(network, x, directions):
+    """||D_l W_l u||^2 / ||W_l u||^2 for one network and a direction u a layer, averaged over all flips of the rows of
+    W_l; the gates D_l are those of the input x. Shape (L,).
+    """
+    post, found = feedforward.forward(network, x.unsqueeze(0)).post, []
+    for h, W, u in zip(post, network.weights, directions, strict=False):
+        gate = feedforward.gate(
+            _all_signs(W.shape[1]) * (W[0] @ h[0, 0]), network.negative_slope
+        )
+        ratio = (gate * (W[0] @ u)).square().sum(-1).mean() / (W[0] @ u).square().sum()
+        found.append(ratio)
+    return torch.stack(found)
+
+
+def _all_signs(n):
+    return torch.cartesian_prod(*[torch.tensor([1.0, -1.0])] * n)
+
+
+def statistics(J, x):
+    """||J||_F^2, its square, ||Jx||^2, ||J||_F^2 ||Jx||^2 and ||J^T J||_F^2, means over the inputs, (networks, 5)."""
+    F = J.square().sum((-1, -2))
+    h = torch.einsum("bnij,nj->bni", J, x).square().sum(-1)
+    parts = [F, F**2, h, F * h, (J.mT @ J).square().sum((-1, -2))]
+    return torch.stack([v.mean(1) for v in parts], -1)
+
+
+def chain(weights, gates):
+    """D_L W_L ... D_1 W_1 with the given gates, (networks, inputs, n_l) each."""
+    J = gates[0].unsqueeze(-1) * weights[0].unsqueeze(1)
+    for W, gate in zip(weights[1:], gates[1:], strict=True):
+        J = gate.unsqueeze(-1) * (W.unsqueeze(1) @ J)
+    return J
+
+
+def open_gates(m):
+    """E psi(K / 2) over the number K of open gates of m, given that one is open."""
+    K = np.arange(1, m + 1)
+    p = np.exp(gammaln(m + 1) - gammaln(K + 1) - gammaln(m - K + 1) - m * math.log(2))
+    return p / p.sum() @ digamma(K / 2)
+
+
+def growth(ensembles):
+    """Mean, variance and log survival probability of the log growth of every layer, shape (ensembles, L) each."""
+    parts = [(g.mean, g.variance, g.log_survival) for g in map(log_growth, ensembles)]
+    return map(torch.stack, zip(*parts, strict=True))
+
+
+def gates_alone(ensemble):
+    """Mean log growth of every layer if it were orthogonal and kept the norm of what it is given, shape (L,)."""
+    orthogonal = [
+        Ensemble((m, m), m, negative_slope=ensemble.negative_slope)
+        for m in ensemble.widths[1:]
+    ]
+    return next(growth(orthogonal))[:, 0]
+
+
+def survivors(logs):
+    """Log growth of every layer in the networks that are alive, equally many of each ensemble, from the log squared
+    norms of each, shape (networks, inputs, ensembles, L).
+    """
+    alive = [v[torch.isfinite(v).all((1, 2))] for v in logs]
+    return torch.stack([v[: min(map(len, alive))].diff(dim=-1) for v in alive], 2)
+
+
+def skewness(z):
+    """Skewness along the last axis."""
+    z = (z - z.mean(-1, keepdim=True)) / z.std(-1, keepdim=True)
+    return (z**3).mean(-1)
+
+
+def kernel_samples(m, angles, slope, count, generator):
+    """<phi(a), phi(b)> for a, b in R^m of lengths 2 and 3 at each angle, in random positions, (count, angles)."""
+    Q = haar.orthogonal(m, 2, batch=count, generator=generator)
+    first, second = 2 * Q[..., :1], 3 * (Q @ torch.stack([angles.cos(), angles.sin()]))
+    phi = [torch.where(z > 0, z, slope * z) for z in (first, second)]
+    return (phi[0] * phi[1]).sum(1)
+
+
+def overlaps(layer, cosine, count, generator):
+    """Squares of n <Wx, Wy> / r for x = e_i and y at each angle to it towards e_j, means over i < j, (count, angles)."""
+    (shape,), (r,), n = layer.shapes, layer.stable_ranks, layer.widths[0]
+    W = sample(shape, r, law=layer.law, batch=count, generator=generator)
+    (i, j), G = torch.triu_indices(n, n, 1), W.mT @ W * n / r
+    sine = (1 - cosine**2).sqrt()
+    return (cosine * G[:, i, i, None] + sine * G[:, i, j, None]).square().mean(1)
+
+
+def turned(W, angles):
+    """W e_1, W e_3, ... and what W makes of vectors at each angle to them, towards e_2, e_4, ...; the angles are the
+    first dimension.
+    """
+    first, second = W[..., 0::2], W[..., 1::2]
+    at = angles.reshape(-1, *[1] * W.ndim)
+    return first, at.cos() * first + at.sin() * second
+
+
+def cosine_errors(layer, angles, count, generator):
+    """Mean square of cos theta' - cos theta over disjoint pairs of coordinates, shape (angles, count)."""
+    (shape,), (r,) = layer.shapes, layer.stable_ranks
+    W = sample(shape, r, law=layer.law, batch=count, generator=generator)
+    first, second = turned(W, angles)
+    cosine = (first * second).sum(-2) / (first.norm(dim=-2) * second.norm(dim=-2))
+    return (cosine - angles.cos()[:, None, None]).square().mean(-1)
+
+
+def gradients(ensemble, generators, x, count):
+    """||J u||^2, averaged over the second half of the coordinate directions u, ||J||_F^2, and ||grad f||^2, means over
+    the inputs, for so many networks a generator: all at once would take much memory. Shape (networks, 3).
+    """
+    found = []
+    for g in generators:
+        network = ensemble.sample(count, generator=g)
+        J = feedforward.jacobian(network, x)
+        gradient = (network.readout[:, None, None] @ J).squeeze(-2)
+        along = J[..., J.shape[-1] // 2 :].square().sum(-2).mean(-1)
+        parts = [along, J.square().sum((-1, -2)), gradient.square().sum(-1)]
+        found.append(torch.stack([v.mean(1) for v in parts], -1))
+    return torch.cat(found)
+
+
+def largest(network, x):
+    """Largest ||J||_2 at any input to any of the networks."""
+    return torch.linalg.matrix_norm(feedforward.jacobian(network, x), 2).max()
+
+
+def per_layer(network, x):
+    """Geometric means of ||J||_2 and of ||Jx|| at one input, over the networks where they are not 0 and over layers."""
+    J = feedforward.jacobian(network, x.unsqueeze(0)).squeeze(1)
+    sizes = torch.linalg.matrix_norm(J, 2), (J @ x).norm(dim=-1)
+    return [v[v > 0].log().mean().div(network.depth).exp().item() for v in sizes]
+
+
+def singular_values(network, x, depths):
+    """Singular values of the Jacobians of the first layers at one input, shape (networks, n) for each depth."""
+    parts = [network.weights[:depth] for depth in depths]
+    networks = [Network(part, torch.ones(part[-1].shape[:2])) for part in parts]
+    jacobians = [feedforward.jacobian(net, x.unsqueeze(0)).squeeze(1) for net in networks]
+    return [torch.linalg.svdvals(J) for J in jacobians]
+
+
+def gaussian(n, count, generators):
+    """ReLU networks whose weights have variance 2 / n (He), a generator a layer."""
+    weights = [torch.randn(count, n, n, generator=g) * math.sqrt(2 / n) for g in generators]
+    return Network(tuple(weights), torch.ones(count, n))
