@@ -59,7 +59,9 @@ def batch_shape(batch: int | Sequence[int]) -> tuple[int, ...]:
         raise TypeError(f"batch must be an integer or a sequence of integers, got {batch!r}")
     sizes = (batch,) if isinstance(batch, Integral) else tuple(batch)
     for size in sizes:
-        if isinstance(size, bool) or not isinstance(size, Integral) or size < 0:
+        if isinstance(size, bool) or not isinstance(size, Integral):
+            raise TypeError(f"batch sizes must be integers of at least 0, got {batch!r}")
+        if size < 0:
             raise ValueError(f"batch sizes must be integers of at least 0, got {batch!r}")
     return tuple(int(size) for size in sizes)
 
@@ -98,11 +100,17 @@ def kind(value: object) -> str:
 
 
 def inputs(
-    x: Tensor, width: int, dtype: torch.dtype | None = None, *, batch: int | None = None, name: str = "x"
+    x: Tensor,
+    width: int,
+    dtype: torch.dtype | None = None,
+    *,
+    batch: int | None = None,
+    name: str = "x",
+    of: str = "the weights' dtype",
 ) -> Tensor:
     """Return finite inputs ``(N, width)`` of a floating dtype; with ``batch`` also ``(batch, N, width)``."""
     if not isinstance(x, Tensor) or not x.dtype.is_floating_point or x.dtype != (dtype or x.dtype):
-        wanted = "a floating tensor" if dtype is None else f"a tensor of the weights' dtype {dtype}"
+        wanted = "a floating tensor" if dtype is None else f"a tensor of {of} {dtype}"
         raise TypeError(f"{name} must be {wanted}, got {kind(x)}")
     dense(x, name)
     own = x.ndim == 3 and len(x) == batch
@@ -120,7 +128,10 @@ def per_network(value: float | Sequence[float] | Tensor, batch: int, name: str, 
     numbers = numbers if isinstance(numbers, Sequence) else [numbers] * batch
     if len(numbers) != batch:
         raise ValueError(f"{name} must be one number or one for each of the {batch} networks, got {len(numbers)}")
-    return like.new_tensor([positive(number, f"{name}[{b}]") for b, number in enumerate(numbers)])
+    result = like.new_tensor([positive(number, f"{name}[{b}]") for b, number in enumerate(numbers)])
+    for b in (~((result > 0) & result.isfinite())).nonzero().flatten().tolist():
+        raise ValueError(f"{name}[{b}] must lie in the range of {like.dtype}, got {numbers[b]}")
+    return result
 
 
 def finite(x: Tensor) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Real
+from numbers import Integral, Real
 from typing import cast
 
 import torch
@@ -296,10 +296,12 @@ class Ensemble:
         Raises
         ------
         TypeError
-            If ``dtype`` is not floating.
+            If ``batch`` is not an integer or ``dtype`` not floating.
         ValueError
             If ``batch`` is negative.
         """
+        if isinstance(batch, bool) or not isinstance(batch, Integral):
+            raise TypeError(f"batch must be an integer of at least 0, got {batch!r}")
         options: BatchFactory = {"batch": batch, "generator": generator, "dtype": dtype, "device": device}
         layers = zip(self.layers, self.spectral_norms, strict=True)
         weights = tuple(sample(*layer, spectral_norm=s, law=self.law, **options) for layer, s in layers)

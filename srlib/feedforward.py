@@ -222,8 +222,9 @@ def jacobian(network: Network, x: Tensor, *, chunk_size: int | None = None) -> T
     True
     """
     size = None if chunk_size is None else _validation.width(chunk_size, "chunk_size")
-    gates = forward(network, x).gates
+    x = _validation.inputs(x, network.widths[0], network.dtype, batch=network.batch)
     network, N = network.to(dtype=_validation.compute_dtype(network.dtype)), x.shape[-2]
+    gates = activations(network, x.to(network.dtype)).gates
     if size is None or size >= N:
         return _chain(network, gates, N).to(x.dtype)
     rows = [slice(start, start + size) for start in range(0, N, size)]

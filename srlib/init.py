@@ -142,6 +142,8 @@ def module_(
         raise ValueError(f"ratio must lie in (0, 1], got {ratio}")
     options = (law, spectral_norm, nonlinearity, param, generator)
     if isinstance(module, Network):
+        if any(0 in W.stride() and W.numel() > 1 for W in module.parameters):
+            raise ValueError("module must be a network whose tensors can be written, got one with expanded tensors")
         shaped = [(W.new_empty(W.shape[1:]), ratio * min(W.shape[1:])) for W in module.matrices]
         draws = [_draw(like, max(1.0, r), *options, batch=(module.batch,)) for like, r in shaped]
         for W, new in zip(module.matrices, draws, strict=True):
@@ -185,8 +187,7 @@ def _draw(
 ) -> Tensor:
     """Draw what :func:`stable_rank_` writes, with these batch dimensions in front."""
     if not isinstance(tensor, Tensor) or not tensor.dtype.is_floating_point:
-        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise TypeError(f"tensor must be a real floating tensor, got {kind}")
+        raise TypeError(f"tensor must be a real floating tensor, got {_validation.kind(tensor)}")
     if tensor.ndim < 2 or 0 in tensor.shape:
         raise ValueError(f"tensor must have at least two dimensions, none of them 0, got shape {tuple(tensor.shape)}")
     m, n = tensor.shape[0], tensor[0].numel()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -54,14 +56,15 @@ class Network:
         slope = _validation.number(self.negative_slope, "negative_slope")
         if not isinstance(self.readout, Tensor) or not self.readout.dtype.is_floating_point:
             raise TypeError(f"readout must be a real floating tensor, got {_validation.kind(self.readout)}")
+        self._dense(self.readout, "readout")
         if self.readout.ndim not in (2, 3) or 0 in self.readout.shape[1:]:
             raise ValueError(
                 f"readout must have shape (batch, n_L) or (batch, C, n_L), got {tuple(self.readout.shape)}"
             )
         weights = self._alike(self.weights, "weights")
         for l, W in enumerate(weights):
-            fan_in = weights[l - 1].shape[1] if l else W.shape[-1]
-            self._shaped(W, ("n", fan_in), f"weights[{l}]")
+            fan_in = weights[l - 1].shape[1] if l else W.shape[-1] if W.ndim else 0
+            self._shaped(W, ("n", fan_in or "n"), f"weights[{l}]")
         if weights and weights[-1].shape[1] != self.readout.shape[-1]:
             wanted = weights[-1].shape[1]
             raise ValueError(f"readout must have {wanted} columns, one a neuron, got {tuple(self.readout.shape)}")
@@ -86,9 +89,16 @@ class Network:
                 raise TypeError(
                     f"{name}[{l}] must be a tensor of the readout's dtype {self.dtype}, got {_validation.kind(tensor)}"
                 )
+            self._dense(tensor, f"{name}[{l}]")
             if tensor.device != self.device:
                 raise ValueError(f"{name}[{l}] must lie on the readout's device {self.device}, got {tensor.device}")
         return tensors
+
+    @staticmethod
+    def _dense(tensor: Tensor, name: str) -> None:
+        """Refuse a sparse or nested tensor; one on the meta device has all that a network checks."""
+        if not tensor.is_meta:
+            _validation.dense(tensor, name)
 
     def _shaped(self, tensor: Tensor, sizes: Sequence[int | str], name: str) -> None:
         """Refuse a tensor of another shape than the batch and these sizes, of which ``"n"`` is any but 0."""
@@ -151,7 +161,7 @@ class Network:
         Parameters
         ----------
         networks
-            At least one, of the same widths, outputs and slope, all with biases or all without.
+            At least one, of the same widths, outputs, slope and dtype, all with biases or all without.
 
         Returns
         -------
@@ -170,7 +180,7 @@ class Network:
         7
         """
         networks = list(networks)
-        kinds = {(*(p.shape[1:] for p in net.parameters), net.depth, net.negative_slope) for net in networks}
+        kinds = {(*(p.shape[1:] for p in net.parameters), net.depth, net.negative_slope, net.dtype) for net in networks}
         if len(kinds) != 1:
             raise ValueError(f"networks must be at least one, and all of one kind, got {networks}")
         return networks[0].with_parameters(map(torch.cat, zip(*(net.parameters for net in networks), strict=True)))
@@ -228,10 +238,16 @@ class Network:
         TypeError
             As for the constructor.
         ValueError
-            As for the constructor.
+            As for the constructor, and if there are more or fewer than this one has.
         """
-        *weights, readout = (tensors := list(parameters))[: self.depth + 1]
-        return Network(tuple(weights), readout, self.biases and tuple(tensors[self.depth + 1 :]), self.negative_slope)
+        tensors = tuple(parameters)
+        if len(tensors) != len(self.parameters):
+            raise ValueError(f"parameters must be {len(self.parameters)} tensors, got {len(tensors)}")
+        return self._with(tensors)
+
+    def _with(self, tensors: tuple[Tensor, ...]) -> Network:
+        biases = None if self.biases is None else tensors[self.depth + 1 :]
+        return Network(tensors[: self.depth], tensors[self.depth], biases, self.negative_slope)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Network:
         """Move all tensors.
@@ -246,7 +262,7 @@ class Network:
         Network
             This one if nothing changes.
         """
-        device, dtype = torch.device(device or self.device), dtype or self.dtype
+        device, dtype = self.device if device is None else torch.device(device), dtype or self.dtype
         return self if (device, dtype) == (self.device, self.dtype) else self._map(lambda p: p.to(device, dtype))
 
     def detach(self) -> Network:
@@ -259,12 +275,15 @@ class Network:
         """
         return self._map(Tensor.detach)
 
-    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Network:
+    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | Tensor) -> Network:
         """Choose networks of the batch; a single one is a batch of one."""
-        if isinstance(index, int):
-            index = range(self.batch)[index]  # refuses what is out of range
-            index = slice(index, index + 1)
-        return self._map(lambda p: p[index])
+        if isinstance(index, slice) or (isinstance(index, Tensor) and index.ndim):
+            return self._map(lambda p: p[index])
+        chosen = list(index) if isinstance(index, Sequence) else [operator.index(index)]
+        for number in chosen:
+            if not -self.batch <= number < self.batch:
+                raise IndexError(f"index must lie in [{-self.batch}, {self.batch - 1}], got {number}")
+        return self._map(lambda p: p[chosen])
 
     def __len__(self) -> int:
         return self.batch
@@ -282,7 +301,7 @@ class Network:
         return f"Network({', '.join(f'{name}={value}' for name, value in shown.items())})"
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Network:
-        return self.with_parameters(map(function, self.parameters))
+        return self._with(tuple(map(function, self.parameters)))
 
 
 def _linear(layer: nn.Module, position: int) -> nn.Linear:

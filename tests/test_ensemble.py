@@ -283,3 +283,9 @@ def test_spectral_norm_out_of_range(rejects, s, wanted):
 )
 def test_bad_input(rejects, error, message, call):
     rejects(error, message, call)
+
+
+def test_a_batch_of_networks_is_one_number(rejects):
+    for batch in ((2, 3), 2.5, True):
+        message = f"batch must be an integer of at least 0, got {batch!r}"
+        rejects(TypeError, message, lambda g, batch=batch: Ensemble((4, 4), 2).sample(batch, generator=g))

@@ -145,7 +145,7 @@ def test_both_determinants_are_equally_likely(n, generator):
         (TypeError, "k must be an integer, got '2'", lambda g: haar.orthogonal(3, "2", generator=g)),
         (ValueError, "at least 0, got -1", lambda g: haar.orthogonal(3, batch=-1, generator=g)),
         (ValueError, "at least 0, got (2, -1)", lambda g: haar.orthogonal(3, batch=(2, -1), generator=g)),
-        (ValueError, "at least 0, got (1.5,)", lambda g: haar.orthogonal(3, batch=(1.5,), generator=g)),
+        (TypeError, "at least 0, got (1.5,)", lambda g: haar.orthogonal(3, batch=(1.5,), generator=g)),
         (TypeError, "got 2.5", lambda g: haar.orthogonal(3, batch=2.5, generator=g)),
         (TypeError, "got torch.int64", lambda g: haar.orthogonal(3, dtype=torch.int64, generator=g)),
         (TypeError, "got torch.complex64", lambda g: haar.orthogonal(3, dtype=torch.complex64, generator=g)),

@@ -211,3 +211,9 @@ def test_a_batch_of_networks(generator):
         assert not torch.allclose(W[0], W[1])
     assert not any(b.any() for b in network.biases)
     assert drawn.weights[0] is network.weights[0]  # in place
+
+
+def test_a_network_of_expanded_tensors_is_left_alone(rejects):
+    network = srlib.Network((torch.zeros(3, 4, 4), torch.ones(1, 4, 4).expand(3, -1, -1)), torch.zeros(3, 4))
+    rejects(ValueError, "got one with expanded tensors", lambda g: init.module_(network, 0.5, generator=g))
+    assert not network.weights[0].any()

@@ -1,9 +1,11 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from srlib import Ensemble, Network, feedforward, ntk
 
@@ -60,15 +62,24 @@ def test_slices_of_the_batch():
         part = net[index]
         expected = whole[[index]] if isinstance(index, int) else whole[index]
         torch.testing.assert_close(feedforward.forward(part, x).output, expected)
-    with pytest.raises(IndexError):
-        net[3]
+    for index in (np.int64(1), torch.tensor(1), (1,)):
+        assert torch.equal(net[index].readout, net.readout[1:2])
+    for index in (3, -4, [0, 3]):
+        with pytest.raises(IndexError, match=r"index must lie in \[-3, 2\], got"):
+            net[index]
 
 
 def test_batches_are_joined(rejects):
     net = network()
     assert all(map(torch.equal, Network.cat([net[:1], net[1:]]).parameters, net.parameters))
     rejects(ValueError, "at least one, and all of one kind, got []", lambda _: Network.cat([]))
-    for other in (network(slope=0.0), network(biases=False), network(outputs=1), network(outputs=None)):
+    for other in (
+        network(slope=0.0),
+        network(biases=False),
+        network(outputs=1),
+        network(outputs=None),
+        network(dtype=torch.float32),
+    ):
         rejects(ValueError, "all of one kind, got [Network(batch=3", lambda _, other=other: Network.cat([net, other]))
 
 
@@ -81,6 +92,9 @@ def test_moves_and_histories():
     assert live.readout.requires_grad
     assert not live.detach().readout.requires_grad
     assert live.negative_slope == net.negative_slope
+    for parameters in (net.parameters[:-1], (*net.parameters, torch.zeros(7))):
+        with pytest.raises(ValueError, match="parameters must be 8 tensors, got"):
+            net.with_parameters(parameters)
 
 
 def test_linear_networks_without_layers():
@@ -173,6 +187,31 @@ def test_compiled_without_a_break():
     torch.testing.assert_close(compiled(x), feedforward.forward(net, x).output)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_jacobian_is_that_of_the_forward_pass(dtype):
+    net = network(outputs=None, biases=False, slope=0.99).to(dtype=dtype)
+    x = inputs(dtype=dtype)
+    J, h = feedforward.jacobian(net, x).double(), feedforward.forward(net, x).post[-1].double()
+    found = (J @ x.double().unsqueeze(-1)).squeeze(-1)  # homogeneous
+    torch.testing.assert_close(found, h, rtol=0, atol=4 * torch.finfo(dtype).eps * h.abs().max().item())
+
+
+def test_kernel_of_one_output_is_held_once():
+    """Beside the kernel and its chunk nothing of its size is made."""
+    net, x, sizes = network(outputs=None, biases=False), inputs(200), []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result.untyped_storage().nbytes() >= 8 * 3 * 200 * 200:
+                sizes.append(result.untyped_storage().data_ptr())
+            return result
+
+    with Sizes():
+        ntk.empirical(net, x, chunk_size=10)
+    assert len(set(sizes)) == 1
+
+
 # From a module
 
 
@@ -238,6 +277,10 @@ W, V = torch.ones(3, 6, 4), torch.ones(3, 6)
         (ValueError, "weights[1] must have shape (3, n, 6), got (3, 6, 4)", ((W, W), V)),
         (ValueError, "weights[0] must have shape (3, n, 4), got (3, 0, 4)", ((W[:, :0],), V)),
         (ValueError, "weights[0] must lie on the readout's device cpu, got meta", ((W.to("meta"),), V)),
+        (ValueError, "weights[0] must have shape (3, n, n), got ()", ((torch.tensor(1.0),), V)),
+        (ValueError, "weights[0] must have shape (0, n, n), got (0, 6, 0)", ((torch.ones(0, 6, 0),), V[:0])),
+        (TypeError, "readout must be a dense tensor, got torch.sparse_coo", ((), V.to_sparse())),
+        (TypeError, "weights[0] must be a dense tensor, got torch.sparse_coo", ((W.to_sparse(),), V)),
         (ValueError, "biases must be given for all 2 layers or for none, got 1", ((W,), V, (V,))),
         (ValueError, "biases[0] must have shape (3, 6), got (3, 5)", ((W,), V, (V[:, :5], V[:, 0]))),
         (ValueError, "biases[1] must have shape (3), got (3, 1)", ((W,), V, (V, V[:, :1]))),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import srlib
-from srlib import spectra
+from srlib import Ensemble, spectra
+from srlib.moments import log_growth
 from srlib.rank import quartic_range
 
 DETERMINISTIC = [spectra.two_level, spectra.projector, spectra.power_law]
@@ -295,3 +296,12 @@ def test_any_callable_is_a_law(law, generator):
 )
 def test_bad_input(rejects, law, error, message, shape, r, options):
     rejects(error, message, lambda g: law(shape, r, generator=g, **options))
+
+
+def test_a_law_that_draws_no_numbers_is_refused():
+    def broken(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None):
+        return torch.full((batch, min(shape)), math.nan, dtype=dtype)
+
+    for average in (spectra.mean_quartic_trace, lambda law, shape, r: log_growth(Ensemble(shape, r, law=law))):
+        with pytest.raises(ValueError, match="law must draw finite singular values, got NaN or infinity"):
+            average(broken, (4, 4), 2)

@@ -197,8 +197,11 @@ def test_progress_bar(generator, capsys):
         ),
         (ValueError, "x must have shape (N, n_0) = (N, 5), got (24, 6)", {"x": torch.ones(24, 6).double()}),
         (ValueError, "x must hold at least one input, got none", {"x": torch.ones(0, 5).double()}),
-        (ValueError, "targets must be labels (N,)", {"targets": torch.zeros(23, dtype=torch.int64)}),
-        (ValueError, "targets must be values (N, C)", {"targets": torch.zeros(24).double()}),
+        (ValueError, "targets must be labels (24,)", {"targets": torch.zeros(23, dtype=torch.int64)}),
+        (ValueError, "targets must be values (24, 4)", {"targets": torch.zeros(24).double()}),
+        (ValueError, "targets must be values (24, 4)", {"targets": torch.zeros(24, 1).double()}),
+        (ValueError, "targets must be labels in [0, 3], got 0 to 9", {"targets": torch.arange(24) % 10}),
+        (TypeError, "targets must be a tensor of labels or of values, got list", {"targets": [0] * 24}),
         (ValueError, "got shape (2, 24)", {"targets": torch.zeros(2, 24, dtype=torch.int64)}),
     ],
 )
@@ -208,3 +211,28 @@ def test_bad_input(error, message, change, generator):
     with pytest.raises(error) as caught:
         training.fit(networks, options.pop("x"), options.pop("targets"), **options)
     assert message in str(caught.value)
+
+
+def test_half_precision_is_trained_in_single(generator):
+    networks, (x, y) = stack(generator, dtype=torch.float32), data(generator, dtype=torch.float32)
+    half, single = networks.to(dtype=torch.float16), networks.to(dtype=torch.float16).to(dtype=torch.float32)
+    options = {"rates": 1e-2, "steps": 5, "optimizer": training.adam}
+    found = training.fit(half, x.half(), y, **options)
+    expected = training.fit(single, x.half().float(), y, **options)
+    assert found.network.dtype == torch.float16
+    assert torch.equal(found.losses, expected.losses)
+    assert (found.diverged_at == -1).all()
+
+
+def test_rates_stay_in_the_range_of_their_dtype(generator):
+    networks, (x, y) = stack(generator, dtype=torch.float32), data(generator, dtype=torch.float32)
+    for rate in (1e-50, 1e50):
+        with pytest.raises(ValueError, match=r"rates\[0\] must lie in the range of torch.float32"):
+            training.fit(networks, x, y, rates=rate, steps=1)
+
+
+def test_labels_of_any_integer_type_and_no_networks(generator):
+    networks, (x, y) = stack(generator), data(generator)
+    expected = training.fit(networks, x, y, rates=0.1, steps=2).losses
+    assert torch.equal(training.fit(networks, x, y.to(torch.uint8), rates=0.1, steps=2).losses, expected)
+    assert training.fit(networks[:0], x, y, rates=0.1, steps=2, batch_size=4).losses.shape == (0, 2)

@@ -124,7 +124,7 @@ def features(
     if not isinstance(ensemble, Ensemble):
         raise TypeError(f"ensemble must be an srlib.Ensemble, got {type(ensemble).__name__}")
     dtype = _validation.floating_dtype(dtype)
-    x = _validation.inputs(x, ensemble.widths[0], dtype)
+    x = _validation.inputs(x, ensemble.widths[0], dtype, of="dtype")
     samples = _validation.width(samples, "samples")
     sizes = blocks(samples, max(ensemble.widths) * max(len(x), 1))
     if len(x) == 0:

@@ -115,4 +115,4 @@ def fluctuation_exponent(ensemble: Ensemble) -> float:
     n, m = widths(ensemble)
     p = column(ensemble.participation_ranks().value)
     eta, eta4 = gate_moments(ensemble)
-    return (2 / n * (n / p - 1) + 3 / m * (eta4 / eta**2 - 1)).sum().item()
+    return (2 / n * (n / p - 1) + 3 / m * (eta4 / eta**2 - 1)).sum().item()  # F3

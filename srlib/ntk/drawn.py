@@ -64,8 +64,7 @@ def empirical(network: Network, x1: Tensor, x2: Tensor | None = None, *, chunk_s
     size = None if chunk_size is None else _validation.width(chunk_size, "chunk_size")
     network, runs = _runs(network, x1, x2)
     N, terms = runs[0].output.shape[1], _factors(network, runs)
-    h, d = _grams(network, *next(terms))  # the readout's
-    kernel = h * d
+    kernel = _readout(*_grams(network, *next(terms)))
     for factors in terms:
         for start in range(0, N, size or max(1, N)):
             row = slice(start, start + (size or N))
@@ -158,6 +157,11 @@ def _grams(
     left, right = deltas[0][:, row], deltas[-1]
     d = left.flatten(1, 2) @ right.flatten(1, 2).mT
     return h, d.reshape(*left.shape[:3], *right.shape[1:3])
+
+
+def _readout(h: Tensor, unit: Tensor) -> Tensor:
+    """The readout's term; with one output it is the Gram matrix itself, of which no second one is needed."""
+    return h if unit.shape[-1] == 1 else h * unit
 
 
 def _arranged(network: Network, kernel: Tensor) -> Tensor:

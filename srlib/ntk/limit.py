@@ -218,7 +218,8 @@ def _geometry(bend: float, weights: list[float], sine2: Tensor, cosine2: Tensor)
         cos_theta = torch.sub(one, sine2, alpha=2)
         tangent = tangent.add_(cos_theta, alpha=weight)
         tangent = torch.addcmul(tangent, tangent, half, value=-2 * bend)  # times kappa_0 / eta
-        # (1 - cos theta') / 2 = (1 - cos theta) / 2 - bend (sin theta - theta cos theta) / 2: nothing cancels
+        # (1 - cos theta') / 2 = (1 - cos theta) / 2 - bend (sin theta - theta cos theta) / 2; nothing cancels
+        # but for slopes next to -1, at nearly opposite inputs
         sine2 = torch.addcmul(sine2, sin, cos, value=-bend)
         sine2 = torch.addcmul(sine2, half, cos_theta, value=bend).clamp(limits.tiny, 1 - limits.eps)
         cosine2 = torch.sub(one, sine2)

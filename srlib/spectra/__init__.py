@@ -5,9 +5,9 @@ their squares summing to the stable rank.
 """
 
 from srlib.spectra import coulomb
+from srlib.spectra.closed_form import power_law, projector, two_level
 from srlib.spectra.conditioned import conditioned_gaussian
 from srlib.spectra.coulomb import coulomb_gas
-from srlib.spectra.deterministic import power_law, projector, two_level
 from srlib.spectra.law import Average, Law, Levels, deterministic, mean_quartic_trace
 from srlib.spectra.sphere import uniform_sphere
 

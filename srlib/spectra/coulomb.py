@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.spectra.deterministic import two_level
+from srlib.spectra.closed_form import two_level
 from srlib.spectra.law import Spectrum, deterministic, stateless
 
 __all__ = ["coulomb_gas", "density", "quartic"]

@@ -205,7 +205,10 @@ def drawn(
     options: Factory = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
 
     def draw(count: int) -> Tensor:
-        return statistic(law(shape, stable_rank, batch=count, **options))
+        sigma = law(shape, stable_rank, batch=count, **options)
+        if not _validation.finite(sigma):  # no number of draws would be enough
+            raise ValueError(f"law must draw finite singular values, got NaN or infinity at shape {shape}")
+        return statistic(sigma)
 
     values = draw(2)
     while len(values) < FEWEST or not enough(values):
@@ -241,8 +244,10 @@ def mean_quartic_trace(law: Law, shape: Sequence[int], stable_rank: float) -> Av
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError
         As the law itself.
+    ValueError
+        As the law itself, and if it draws what is not finite.
 
     Examples
     --------

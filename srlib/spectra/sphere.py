@@ -8,7 +8,7 @@ from torch import Tensor
 
 from srlib import _validation
 from srlib._types import Device, Factory, Sizes
-from srlib.spectra.deterministic import two_level
+from srlib.spectra.closed_form import two_level
 from srlib.spectra.law import layer, stateless
 
 __all__ = ["uniform_sphere"]

@@ -11,7 +11,7 @@ from srlib.network import Network
 
 
 def checked(network: Network, name: str = "network") -> Network:
-    """Return a network for which the bounds hold, in at least float32."""
+    """Return a network for which the bounds hold, in float64."""
     if not isinstance(network, Network):
         raise TypeError(f"{name} must be an srlib.Network, got {_validation.kind(network)}")
     if network.biases is not None:
@@ -23,15 +23,15 @@ def checked(network: Network, name: str = "network") -> Network:
         )
     if not all(_validation.finite(W) for W in network.matrices):
         raise ValueError(f"{name} must have finite weights, got NaN or infinity")
-    return network.to(dtype=_validation.compute_dtype(network.dtype))
+    return network.to(dtype=torch.float64)
 
 
-def inputs(network: Network, x: Tensor) -> Tensor:
-    """Return inputs, at least one, of a checked network's dtype."""
-    x = x.to(_validation.compute_dtype(x.dtype)) if isinstance(x, Tensor) and x.dtype.is_floating_point else x
+def checked_at(network: Network, x: Tensor) -> tuple[Network, Tensor]:
+    """Return a network for which the bounds hold, and inputs of its dtype, at least one; both in float64."""
+    exact = checked(network)
     if not len(_validation.inputs(x, network.widths[0], network.dtype)):
         raise ValueError("x must hold at least one input, got none")
-    return x
+    return exact, x.double()
 
 
 class Trace(NamedTuple):
@@ -44,10 +44,14 @@ class Trace(NamedTuple):
 
 def trace(network: Network, h: Tensor) -> Trace:
     """Run a checked network on ``(batch, N, n_0)``; each tensor is ``(batch, N, n)``."""
-    pre, gates, post = (list(part) for part in zip(*propagate(network, h), strict=True)) if network.depth else ([],) * 3
-    post = [h, *post]
-    output = read(network, post[-1])
-    return Trace(post, gates, [*pre, output if output.ndim == 3 else output.unsqueeze(-1)])
+    run = Trace([h], [], [])
+    for a, D, above in propagate(network, h):
+        run.pre.append(a)
+        run.gates.append(D)
+        run.post.append(above)
+    output = read(network, run.post[-1])
+    run.pre.append(output if output.ndim == 3 else output.unsqueeze(-1))
+    return run
 
 
 def norms(network: Network) -> Tensor:

@@ -32,7 +32,7 @@ def truncate(network: Network, kept: int | Sequence[int] | Tensor) -> Network:
     Returns
     -------
     Network
-        Of the shapes of ``network``.
+        Of the shapes and the dtype of ``network``.
 
     Raises
     ------
@@ -46,15 +46,18 @@ def truncate(network: Network, kept: int | Sequence[int] | Tensor) -> Network:
     >>> truncate(Network((), torch.diag(torch.tensor([3.0, 2.0, 1.0])).unsqueeze(0)), 1).readout[0].diagonal()
     tensor([3., 0., 0.])
     """
-    network = checked(network)
-    matrices = network.matrices
+    matrices = checked(network).matrices
     if isinstance(kept, Integral) and not isinstance(kept, bool):
         kept = [int(kept)] * len(matrices)
-    counts = kept if isinstance(kept, Tensor) else torch.as_tensor(kept)
+    try:
+        counts = torch.as_tensor(kept, device=network.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"kept must hold integers, got {kept!r}") from None
     if counts.dtype.is_floating_point or counts.dtype == torch.bool:
         raise TypeError(f"kept must hold integers, got {kept!r}")
-    if counts.ndim < 1 or counts.shape[-1] != len(matrices):
-        raise ValueError(f"kept must be one number, or one for each of the {len(matrices)} layers, got {kept!r}")
+    if counts.shape not in ((len(matrices),), (network.batch, len(matrices))):
+        also = f", the same for all of the {network.batch} networks or for each its own"
+        raise ValueError(f"kept must be one number, or one for each of the {len(matrices)} layers{also}, got {kept!r}")
     if (counts < 0).any():
         raise ValueError(f"kept must be at least 0, got {int(counts.min())}")
     result = []
@@ -62,7 +65,9 @@ def truncate(network: Network, kept: int | Sequence[int] | Tensor) -> Network:
         U, sigma, V = torch.linalg.svd(W, full_matrices=False)
         sigma = sigma * (torch.arange(sigma.shape[-1], device=W.device) < counts[..., l, None])
         result.append((U * sigma.unsqueeze(-2)) @ V)
-    return network.with_parameters(W.reshape(p.shape) for W, p in zip(result, network.parameters, strict=True))
+    return network.with_parameters(
+        W.reshape(p.shape).to(p.dtype) for W, p in zip(result, network.parameters, strict=True)
+    )
 
 
 @dataclass(frozen=True, eq=False)

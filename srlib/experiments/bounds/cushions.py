@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.experiments.bounds._layers import Trace, checked, inputs, spectra, trace
+from srlib.experiments.bounds._layers import Trace, checked_at, spectra, trace
 from srlib.experiments.bounds.margins import margin_loss
 from srlib.feedforward import gate
 from srlib.network import Network
@@ -133,10 +133,9 @@ def compression_bound(
     >>> W = torch.diag(torch.tensor([2.0, 1.0])).unsqueeze(0)
     >>> bound = compression_bound(Network((W,), W), torch.eye(2), torch.tensor([0, 1]), margin=0.5)
     >>> bound.layer_cushions.square(), bound.interlayer_cushions.square()  # W_2 D_1 keeps one column of W_2
-    (tensor([[0.2000, 0.2000]]), tensor([[0.5000, 0.5000]]))
+    (tensor([[0.2000, 0.2000]], dtype=torch.float64), tensor([[0.5000, 0.5000]], dtype=torch.float64))
     """
-    network = checked(network)
-    x = inputs(network, x)
+    network, x = checked_at(network, x)
     probes = len(x) if probes is None else _validation.width(probes, "probes")
     if probes > len(x):
         raise ValueError(f"probes must lie in [1, {len(x)}], got {probes}")
@@ -195,10 +194,9 @@ def interlayer_smoothness(
     --------
     >>> W = torch.eye(2).unsqueeze(0)
     >>> interlayer_smoothness(Network((W,), W), torch.ones(3, 2), noise=0.1)  # no gate changes
-    tensor([inf])
+    tensor([inf], dtype=torch.float64)
     """
-    network = checked(network)
-    x = inputs(network, x)
+    network, x = checked_at(network, x)
     noise = _validation.positive(noise, "noise")
     run, slope = trace(network, x.expand(network.batch, -1, -1)), network.negative_slope
     smoothness = x.new_full((network.batch,), math.inf)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib.experiments.bounds._layers import checked, inputs, spectra
+from srlib.experiments.bounds._layers import checked_at, spectra
 from srlib.experiments.bounds.margins import margin_loss
 from srlib.feedforward import activations
 from srlib.network import Network
@@ -124,10 +124,10 @@ def norm_bound(
     >>> W = torch.diag(torch.tensor([2.0, 1.0])).unsqueeze(0)
     >>> bound = norm_bound(Network((W,), W), torch.eye(2), torch.tensor([0, 1]), margin=0.5)  # margins 4 and 1
     >>> bound.margin_loss, bound.amplification, bound.stable_ranks, bound.vacuous
-    (tensor([0.]), tensor([64.]), tensor([[1.2500, 1.2500]]), tensor([True]))
+    (tensor([0.], dtype=torch.float64), tensor([64.0000], dtype=torch.float64), tensor([[1.2500, 1.2500]],
+           dtype=torch.float64), tensor([True]))
     """
-    network = checked(network)
-    x = inputs(network, x)
+    network, x = checked_at(network, x)
     gamma = _validation.per_network(margin, network.batch, "margin", x)
     delta = _validation.number(delta, "delta")
     if not 0 < delta < 1:

@@ -45,13 +45,13 @@ class Perturbation:
     @property
     def product(self) -> Tensor:
         r""":math:`B \prod_l \|W_l\|_2 \cdot (\prod_l (1 + \varepsilon_l) - 1)`, which the growth does not enter."""
-        return self.scale * torch.expm1(self.relative.log1p().sum(-1))  # G2 (a)
+        return (self.log_scale + torch.expm1(self.relative.log1p().sum(-1)).log()).exp()  # G2 (a)
 
     @property
     def published(self) -> Tensor:
         r""":math:`e B \prod_l \|W_l\|_2 \sum_l \varepsilon_l` if all :math:`\varepsilon_l \le 1/d`, else infinity."""
         small = (self.relative <= 1 / self.relative.shape[-1]).all(-1)
-        return torch.where(small, math.e * self.scale * self.relative.sum(-1), math.inf)
+        return torch.where(small, (1 + self.log_scale + self.relative.sum(-1).log()).exp(), math.inf)
 
 
 def perturbation(network: Network, perturbed: Network, *, radius: float) -> Perturbation:
@@ -93,10 +93,10 @@ def perturbation(network: Network, perturbed: Network, *, radius: float) -> Pert
     """
     network, perturbed = checked(network), checked(perturbed, "perturbed")
     radius = _validation.positive(radius, "radius")
-    kinds = [(*(tuple(W.shape[1:]) for W in net.matrices), net.negative_slope) for net in (network, perturbed)]
+    kinds = [(*(tuple(W.shape) for W in net.matrices), net.negative_slope) for net in (network, perturbed)]
     if kinds[0] != kinds[1]:
         raise ValueError(f"perturbed must have the shapes and the slope {kinds[0]}, got {kinds[1]}")
     s, _ = spectra(network)
-    pairs = zip(perturbed.parameters, network.parameters, strict=True)
-    change = network.with_parameters(V - W for V, W in pairs)
+    *hidden, readout = (V - W for V, W in zip(perturbed.matrices, network.matrices, strict=True))
+    change = Network(tuple(hidden), readout)
     return Perturbation(norms(change) / s, norms(perturbed) / s, math.log(radius) + s.log().sum(-1))

@@ -14,5 +14,5 @@ def batches(seeds: Sequence[int], inputs: int, size: int) -> Iterator[Tensor]:
     generators = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
     while True:
         orders = {seed: torch.randperm(inputs, generator=generator) for seed, generator in generators.items()}
-        epoch = torch.stack([orders[seed] for seed in seeds])
+        epoch = torch.stack([orders[seed] for seed in seeds]) if seeds else torch.empty(0, inputs, dtype=torch.int64)
         yield from epoch.split(size, 1)[: inputs // size]

@@ -64,7 +64,7 @@ def fit(
     Parameters
     ----------
     network
-        Networks at their start; they are not changed.
+        Networks at their start; they are not changed. Half precision is trained in float32.
     x
         Training inputs, shape ``(N, n_0)``, of the weights' dtype and device.
     targets
@@ -102,9 +102,11 @@ def fit(
     Raises
     ------
     TypeError
-        If ``x`` is not a tensor of the weights' dtype, or a number is not one.
+        If ``x`` is not a tensor of the weights' dtype, ``targets`` not a tensor of labels or of values, or a number is
+        not one.
     ValueError
-        If shapes do not fit, a rate is not positive and finite, or ``batch_size`` lies outside [1, N].
+        If shapes do not fit, a label lies outside [0, C - 1], a rate is not positive and finite, or ``batch_size`` lies
+        outside [1, N].
 
     References
     ----------
@@ -120,11 +122,13 @@ def fit(
     """
     if not isinstance(network, Network):
         raise TypeError(f"network must be an srlib.Network, got {_validation.kind(network)}")
-    count = network.batch
-    rates = _validation.per_network(rates, count, "rates", network.readout)
-    x = _validation.inputs(x, network.widths[0], network.dtype)
+    count, dtype = network.batch, network.dtype
+    x = _validation.inputs(x, network.widths[0], dtype)
     if not len(x):
         raise ValueError("x must hold at least one input, got none")
+    start = network.detach().to(dtype=_validation.compute_dtype(dtype))
+    x = x.to(start.dtype)
+    rates = _validation.per_network(rates, count, "rates", x)
     number = _validation.number(steps, "steps")
     if number < 0 or number != int(number):
         raise ValueError(f"steps must be an integer of at least 0, got {number}")
@@ -135,10 +139,10 @@ def fit(
     if len(seeds) != count:
         raise ValueError(f"seeds must hold one for each of the {count} networks, got {len(seeds)}")
     if scale is not None:
-        scale = _validation.per_network(scale, count, "scale", network.readout)
+        scale = _validation.per_network(scale, count, "scale", x)
     each = _each_its_own(targets, network, len(x))
+    targets = targets.to(x.dtype) if targets.dtype.is_floating_point else targets.long()
 
-    start = network.detach()
     network = start.with_parameters(p.clone() for p in start.parameters)
     states: list[dict[str, Tensor]] = [{} for _ in network.parameters]
     losses = rates.new_full((count, steps), math.inf)
@@ -166,7 +170,7 @@ def fit(
     finite = torch.stack([p.flatten(1).isfinite().all(1) for p in network.parameters]).all(0)
     lost = torch.cat([~losses.isfinite(), ~finite.unsqueeze(1)], 1).cumsum(1) > 0
     diverged_at = torch.where(lost.any(1), lost.int().argmax(1), -1)
-    return Training(network, losses.masked_fill(lost[:, :-1], math.inf), diverged_at)
+    return Training(network.to(dtype=dtype), losses.masked_fill(lost[:, :-1], math.inf), diverged_at)
 
 
 def _bar(steps: int) -> Iterable[int]:
@@ -177,16 +181,20 @@ def _bar(steps: int) -> Iterable[int]:
 
 def _each_its_own(targets: Tensor, network: Network, inputs: int) -> bool:
     """Tell whether targets have a leading batch dimension."""
-    values = targets.dtype.is_floating_point
-    single = network.readout.ndim - 1 if values else 1
-    each = targets.ndim == single + 1
-    wanted = (network.batch, inputs) if each else (inputs,)
-    if targets.ndim not in (single, single + 1) or targets.shape[: len(wanted)] != wanted:
-        kind = "values (N, C)" if values and single == 2 else "values (N,)" if values else "labels (N,)"
+    if not isinstance(targets, Tensor) or targets.dtype == torch.bool or targets.dtype.is_complex:
+        raise TypeError(f"targets must be a tensor of labels or of values, got {_validation.kind(targets)}")
+    values, outputs = targets.dtype.is_floating_point, network.readout.shape[1:-1]
+    wanted = (inputs, *outputs) if values else (inputs,)
+    each = targets.ndim == len(wanted) + 1
+    if targets.shape != ((network.batch, *wanted) if each else wanted):
+        kind = f"values {wanted}" if values else f"labels {wanted}"
         raise ValueError(
-            f"targets must be {kind}, with a leading batch dimension if each network has its own, for N = {inputs} "
-            f"inputs and {network.batch} networks; got shape {tuple(targets.shape)}"
+            f"targets must be {kind}, with a leading batch dimension if each of the {network.batch} networks has its "
+            f"own, got shape {tuple(targets.shape)}"
         )
+    if not values and outputs and targets.numel() and not 0 <= targets.min() <= targets.max() < outputs[0]:
+        found = f"{int(targets.min())} to {int(targets.max())}"
+        raise ValueError(f"targets must be labels in [0, {outputs[0] - 1}], got {found}")
     return each
 
 

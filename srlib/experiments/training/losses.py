@@ -20,12 +20,19 @@ def squared(f: Tensor, targets: Tensor) -> Tensor:
     Tensor
         Shape ``(batch,)``.
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
     Examples
     --------
     >>> import torch
     >>> squared(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[0.0], [0.0]]))
     tensor([2.5000])
     """
+    if f.shape[1:] != targets.shape[targets.ndim - f.ndim + 1 :]:
+        raise ValueError(f"targets must have the shape {tuple(f.shape[1:])} of the outputs, got {tuple(targets.shape)}")
     return (f - targets).square().flatten(1).sum(1) / 2
 
 
