@@ -486,7 +486,7 @@ for i, (name, (r, law)) in enumerate(crowd.items()):
 fig = figures.spread(logs)
 
 # %% [markdown]
-# Collapse: depths 1 to 6, two widths, four spectra, three activations.
+# Collapse: depths 1 to 6, two widths, five spectra, three activations.
 
 # %%
 kinds = (4, projector), (2, uniform_sphere), (3, two_level), (4, power_law), (1, two_level)

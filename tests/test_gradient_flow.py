@@ -291,4 +291,4 @@ def test_bad_cross_kernels(rejects, cross):
 
 
 def test_public_names():
-    assert gradient_flow.__all__ == ["GradientDescent", "GradientFlow", "time_factor"]
+    assert gradient_flow.__all__ == ["GradientDescent", "GradientFlow", "LeastSquares", "time_factor"]

@@ -67,8 +67,8 @@ class GradientDescent(LeastSquares):
     kernel
         As for :class:`GradientFlow`.
     rate
-        :math:`\eta > 0`, one number or one for each kernel, shape ``(...)``; below :attr:`largest_rate` the residuals
-        do not grow.
+        :math:`\eta > 0`, one number or one for each kernel, shape ``(...)``; below
+        :attr:`LeastSquares.largest_rate` the residuals do not grow.
 
     Raises
     ------
