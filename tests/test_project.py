@@ -89,11 +89,11 @@ def test_the_design_page_leads_from_every_chapter_to_its_notebook_modules_and_te
     ]
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"][0]["chapters"]
     wanted = [(part["file"], *(section["file"] for section in part["sections"])) for part in contents]
-    assert wanted == [(f"book/{row[1][6:-1]}", f"notebooks/{row[2][1:-1]}") for row in rows]
-    for stated, chapter, _, modules, tests in rows:
-        proved = re.findall(
-            r"^:label: ([A-Z]\d+)$", (ROOT / "book" / f"{chapter[6:-1]}.md").read_text("utf-8"), re.MULTILINE
-        )
+    places = [re.fullmatch(r"\{doc\}`(\w+)`, `(\w+)`", row[1]).groups() for row in rows]
+    assert wanted == [(f"book/{chapter}", f"notebooks/{notebook}") for chapter, notebook in places]
+    for (stated, _, modules, tests), (chapter, _) in zip(rows, places, strict=True):
+        text = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
+        proved = re.findall(r"^:label: ([A-Z]\d+)$", text, re.MULTILINE)
         assert labels(stated) == proved
         for module in re.findall(r"`(.+?)`", modules):
             importlib.import_module(f"srlib.{module}")
