@@ -284,7 +284,7 @@ class Ensemble:
         generator
             Source of randomness; torch's default one when omitted.
         dtype
-            Floating dtype of the weights.
+            Floating dtype of the weights. Half precision is computed in float32.
         device
             Device of the weights and of ``generator``.
 
@@ -305,8 +305,10 @@ class Ensemble:
         options: BatchFactory = {"batch": batch, "generator": generator, "dtype": dtype, "device": device}
         layers = zip(self.layers, self.spectral_norms, strict=True)
         weights = tuple(sample(*layer, spectral_norm=s, law=self.law, **options) for layer, s in layers)
+        dtype = weights[0].dtype
+        options["dtype"] = _validation.compute_dtype(dtype)
         readout = self.readout_norm * haar.orthogonal(self.widths[-1], 1, **options).squeeze(-1)
-        return Network(weights, readout, negative_slope=self.negative_slope)
+        return Network(weights, readout.to(dtype), negative_slope=self.negative_slope)
 
 
 def _per_layer(value: float | Sequence[float], depth: int, name: str) -> tuple[float, ...]:

@@ -98,16 +98,6 @@ def test_batch_and_dtype(law, batch, dtype):
         assert len(draw(law, (5, 8), 2.5, batch=batch).reshape(-1, 5).unique(dim=0)) == math.prod(leading)
 
 
-def test_only_the_generator_draws(generator):
-    coulomb_gas((6, 6), 2.5, generator=generator)
-    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
-    before = torch.get_rng_state()
-    first, same, other = (draw(conditioned_gaussian, (6, 6), 2.5, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(first, same)
-    assert not torch.isclose(first[1:], other[1:]).any()
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @pytest.mark.parametrize(("m", "n"), [(5, 9), (9, 5)])
 def test_transposing_does_not_matter(m, n):
     for law in LAWS:

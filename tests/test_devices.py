@@ -1,15 +1,17 @@
 """Everything that draws takes a device, everything else computes where its inputs are: on each device at hand."""
 
+import contextlib
 import functools
 
 import pytest
 import torch
+from interface import EXAMPLES, Given, parts
 from scipy import stats
 
 import srlib
 from srlib import Ensemble, collapsed, feedforward, haar, init, moments, ntk, spectra
 from srlib.collapsed import _draws
-from srlib.experiments import expressivity
+from srlib.experiments import data
 
 LAWS = [getattr(spectra, name) for name in ("two_level", "projector", "power_law", "uniform_sphere", "coulomb_gas")]
 ENSEMBLE = Ensemble((6, 9, 7), 3)
@@ -53,41 +55,49 @@ def test_exact_simulations(law, device):
     assert {part.device.type for part in (norms.output, norms.ntk_layers, features.gram, features.output)} == {device}
 
 
+@contextlib.contextmanager
+def default_device(name):
+    torch.set_default_device(name)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("switch", [torch.device, default_device])
+@pytest.mark.parametrize("label", [label for label in EXAMPLES if not label.startswith("experiments.data")])
+def test_another_default_device(label, switch):
+    """Every function computes where its arguments are, on the CPU where it is told to, or where only constants are."""
+    draw = lambda: dict(parts(EXAMPLES[label](Given(generator=torch.Generator("cpu").manual_seed(0)))))  # noqa: E731
+    expected = draw()
+    with switch("meta"):
+        found = draw()
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert getattr(found[name], "device", torch.device("cpu")).type == "cpu"
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("law", [*LAWS, spectra.conditioned_gaussian])
-def test_another_default_device(law, monkeypatch):
-    """The model computes on the CPU where it is told to, or where only its own constants are."""
+def test_averages_under_another_default_device(law, monkeypatch):
     monkeypatch.setattr(moments.growth, "_PRECISION", 0.03)
     monkeypatch.setattr(spectra.law, "PRECISION", 0.03)
     monkeypatch.setattr(spectra.conditioned, "SWEEPS", 4)
-    law = law if hasattr(law, "levels") else functools.partial(law)  # of which nothing is kept
-    model, x = Ensemble((6, 9, 7), 3, law=law), torch.eye(6, dtype=torch.float64)[:2]
-    module = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.ReLU(), torch.nn.Linear(9, 2))
+    model = Ensemble((6, 9, 7), 3, law=law if hasattr(law, "levels") else functools.partial(law))  # none is kept
 
-    def everything():
-        generator = torch.Generator("cpu").manual_seed(0)
-        options = {"generator": generator, "device": "cpu", "dtype": torch.float64}
-        network = model.sample(3, **options)
-        norms, growth = moments.feature_norm(model), moments.log_growth(model)
-        found = [*network.parameters, norms.mean, norms.second, moments.ntk(model).second, growth.mean, growth.variance]
-        found += [collapsed.simulate(model, 3, **options).ntk_layers]
-        found += [collapsed.features(model, x, 3, **options).gram, expressivity.mean_kinks(model)]
-        found += [expressivity.mean_gain(model)] if hasattr(law, "levels") else []
-        init.module_(module, 0.5, law=law, generator=generator)
-        init.module_(network, 0.5, law=law, generator=generator)
-        return [part.clone() for part in (*found, *network.parameters, *module.parameters())]
+    def averages():
+        growth = moments.log_growth(model)
+        return [moments.ntk(model).second, growth.mean, growth.variance, growth.variance_error]
 
-    expected = everything()
+    expected = averages()
     with torch.device("meta"):
-        context = everything()
-    torch.set_default_device("meta")
-    try:
-        default = everything()
-    finally:
-        torch.set_default_device(None)
-    for wanted, *others in zip(expected, context, default, strict=True):
-        for other in others:
-            assert other.device.type == "cpu"
-            assert torch.equal(other, wanted)
+        assert all(map(torch.equal, averages(), expected))
+
+
+def test_digits_lie_on_the_default_device():
+    with torch.device("meta"):
+        images, labels = data.mnist(3)
+    assert (images.device.type, labels.device.type) == ("meta", "meta")
 
 
 @pytest.mark.parametrize("law", [*LAWS, spectra.conditioned_gaussian])

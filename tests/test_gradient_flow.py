@@ -292,3 +292,11 @@ def test_bad_cross_kernels(rejects, cross):
 
 def test_public_names():
     assert gradient_flow.__all__ == ["GradientDescent", "GradientFlow", "LeastSquares", "time_factor"]
+
+
+def test_descent_is_stable_below_the_largest_rate_and_not_above():
+    kernel = torch.diag(torch.tensor([3.0, 0.5, 0.0], dtype=torch.float64))
+    largest = GradientFlow(kernel).largest_rate.item()
+    for factor, grows in ((0.99, False), (1.01, True)):
+        before, after = GradientDescent(kernel, factor * largest).losses(torch.ones(3), [0, 1000])
+        assert (after > before) == grows

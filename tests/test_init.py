@@ -1,4 +1,5 @@
 import math
+import re
 from itertools import pairwise
 
 import pytest
@@ -187,17 +188,42 @@ def test_bad_modules(error, message, call):
     assert torch.equal(generator.get_state(), state)
 
 
-def test_module_is_unchanged_if_a_late_layer_fails(generator):
-    def law(shape, stable_rank, **options):
-        if shape[0] == 2:
-            raise ValueError("no such spectrum")
-        return spectra.two_level(shape, stable_rank, **options)
+def some_module(last=None):
+    """Two layers and a last one that may be another."""
+    return nn.ModuleDict({"first": nn.Linear(9, 7), "rest": nn.Sequential(nn.Linear(7, 3), last or nn.Linear(3, 2))})
 
-    network = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 2))
-    before = [p.clone() for p in network.parameters()]
+
+def refuse_two_rows(shape, stable_rank, **options):
+    if shape[0] == 2:
+        raise ValueError("no such spectrum")
+    return spectra.two_level(shape, stable_rank, **options)
+
+
+@pytest.mark.parametrize(
+    ("message", "module", "options"),
+    [
+        ("no such spectrum", some_module(), {"law": refuse_two_rows}),
+        ("layer 'rest.1' has no shape yet", some_module(nn.LazyLinear(2)), {}),
+        ("'rest.1' computes", some_module(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))), {}),
+        ("Unsupported nonlinearity", some_module(), {"nonlinearity": "swiss"}),
+    ],
+)
+def test_a_bad_last_layer_leaves_all_layers_alone(message, module, options, generator):
+    kept = [p for p in module.parameters() if not nn.parameter.is_lazy(p)]
+    before = [p.detach().clone() for p in kept]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        init.module_(module, 0.5, generator=generator, **options)
+    assert len(before) >= 4
+    assert all(map(torch.equal, kept, before))
+
+
+def test_a_bad_last_layer_leaves_a_batch_of_networks_alone(generator):
+    ones = srlib.Network(
+        (torch.ones(4, 7, 9), torch.ones(4, 3, 7)), torch.ones(4, 2, 3), [torch.ones(4, n) for n in (7, 3, 2)]
+    )
     with pytest.raises(ValueError, match="no such spectrum"):
-        init.module_(network, 0.5, law=law, generator=generator)
-    assert all(torch.equal(p, q) for p, q in zip(network.parameters(), before, strict=True))
+        init.module_(ones, 0.5, law=refuse_two_rows, generator=generator)
+    assert all((p == 1).all() for p in ones.parameters)
 
 
 def test_a_batch_of_networks(generator):
@@ -217,3 +243,15 @@ def test_a_network_of_expanded_tensors_is_left_alone(rejects):
     network = srlib.Network((torch.zeros(3, 4, 4), torch.ones(1, 4, 4).expand(3, -1, -1)), torch.zeros(3, 4))
     rejects(ValueError, "got one with expanded tensors", lambda g: init.module_(network, 0.5, generator=g))
     assert not network.weights[0].any()
+
+
+def test_only_the_given_generator_decides_what_a_module_starts_from():
+    modules = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        modules.append(nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Linear(6, 5)))
+        before = torch.get_rng_state()
+        init.module_(modules[-1], 0.4, law=spectra.uniform_sphere, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(torch.get_rng_state(), before)
+    for one, other in zip(*(module.parameters() for module in modules), strict=True):
+        assert torch.equal(one, other)

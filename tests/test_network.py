@@ -296,3 +296,12 @@ def test_replaced_fields_are_checked_again():
     net = Ensemble((4, 6), 2).sample(3, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="readout must have 6 columns"):
         replace(net, readout=net.readout[:, :5])
+
+
+def test_the_first_network_from_the_end_and_none_before_it():
+    net = network(batch=3)
+    assert torch.equal(net[-3].readout, net.readout[:1])
+    assert torch.equal(net[2].readout, net.readout[2:])
+    for beyond in (-4, 3):
+        with pytest.raises(IndexError, match=rf"\[-3, 2\], got {beyond}"):
+            net[beyond]

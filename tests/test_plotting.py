@@ -111,3 +111,9 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(missing):
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("ModuleNotFoundError: ")]
     assert f"srlib.plotting needs {missing}, which is not installed: `pip install matplotlib seaborn`, or" in line
     assert '`pip install ".[book]"` in a checkout' in line
+
+
+def test_categories_have_the_colours_that_the_colour_blind_tell_apart():
+    import seaborn as sns
+
+    assert plotting.palette(8) == list(sns.color_palette("colorblind", 8))

@@ -188,3 +188,12 @@ def test_truncation_bound_is_attained_by_a_projection():
 )
 def test_bounds_name_what_is_wrong(rejects, error, message, call):
     rejects(error, message, call)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_entry_that_is_not_finite_is_refused(bad):
+    W = gaussian(4, 3)
+    W[1, 2] = bad
+    for measure in (stable_rank, participation_rank, haar.rotate):
+        with pytest.raises(ValueError, match="finite entries"):
+            measure(W)

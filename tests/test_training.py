@@ -160,6 +160,25 @@ def test_divergence_at_the_last_update_is_recorded():
     assert trained.diverged_at.tolist() == [1]
 
 
+@pytest.mark.parametrize("entry", [0, -1])
+@pytest.mark.parametrize("broken", range(6))
+def test_divergence_of_one_entry_of_one_tensor_is_recorded(broken, entry, generator):
+    """Of three weights and three biases; the last update, after which no loss tells."""
+    networks, (x, y) = stack(generator), data(generator)
+    wrong = networks.parameters[broken]
+
+    def optimizer(gradient, state, step):
+        direction = torch.zeros(gradient.shape, dtype=gradient.dtype)
+        if gradient.shape == wrong.shape:
+            direction[1].view(-1)[entry] = math.inf
+        return direction
+
+    assert [p.shape for p in networks.parameters].count(wrong.shape) == 1
+    trained = training.fit(networks, x, y, rates=0.1, steps=1, optimizer=optimizer)
+    assert trained.losses.isfinite().all()
+    assert trained.diverged_at.tolist() == [-1, 1, -1]
+
+
 def test_callback_sees_every_step(generator):
     networks, (x, y) = stack(generator), data(generator)
     seen = []
@@ -236,3 +255,24 @@ def test_labels_of_any_integer_type_and_no_networks(generator):
     expected = training.fit(networks, x, y, rates=0.1, steps=2).losses
     assert torch.equal(training.fit(networks, x, y.to(torch.uint8), rates=0.1, steps=2).losses, expected)
     assert training.fit(networks[:0], x, y, rates=0.1, steps=2, batch_size=4).losses.shape == (0, 2)
+
+
+@pytest.mark.parametrize("spoilt", [0, 1, 2])
+def test_a_network_has_diverged_if_one_of_its_tensors_has(generator, spoilt):
+    network = Network((torch.ones(2, 4, 3), torch.ones(2, 5, 4)), torch.ones(2, 5))
+    shape = network.parameters[spoilt].shape
+
+    def optimizer(gradient, state, step):
+        return torch.full_like(gradient, math.inf) if gradient.shape == shape else gradient
+
+    options = {"rates": 1e-6, "steps": 1, "loss": training.squared, "optimizer": optimizer}
+    found = training.fit(network, torch.randn(3, 3, generator=generator), torch.zeros(3), **options)
+    assert found.diverged_at.tolist() == [1, 1]
+
+
+def test_the_start_is_subtracted_on_the_inputs_of_every_batch(generator):
+    network, x = Network((), torch.randn(2, 5, generator=generator)), torch.randn(6, 5, generator=generator)
+    y = torch.randn(6, generator=generator)
+    options = {"rates": 1e-12, "steps": 3, "loss": training.squared, "scale": 3.0, "batch_size": 2}
+    losses = training.fit(network, x, y, **options).losses
+    torch.testing.assert_close(losses.sum(1), y.square().sum().expand(2) / 2)  # one epoch, in which nothing moves

@@ -26,7 +26,7 @@ def mnist(count: int = 5000, *, seed: int = 0, dtype: torch.dtype = torch.float6
     Returns
     -------
     tuple of Tensor
-        Images ``(count, 784)`` with grey values in [0, 1], and labels ``(count,)`` from 0 to 9.
+        Images ``(count, 784)`` with grey values in [0, 1], and labels ``(count,)`` from 0 to 9, on the default device.
 
     Raises
     ------
@@ -62,6 +62,6 @@ def mnist(count: int = 5000, *, seed: int = 0, dtype: torch.dtype = torch.float6
         ) from None
 
     table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)  # mnist_data() parses the same file ten times slower
-    order = torch.randperm(5000, generator=torch.Generator().manual_seed(seed))[:count]
+    order = torch.randperm(5000, generator=torch.Generator("cpu").manual_seed(seed), device="cpu")[:count]
     images, labels = table[order, :-1], table[order, -1]
     return torch.as_tensor(images / 255.0, dtype=dtype), torch.as_tensor(labels, dtype=torch.int64)

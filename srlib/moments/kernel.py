@@ -121,6 +121,7 @@ def kernel_moments(
     """
     eta, eta4 = (1 + negative_slope**2) / 2, (1 + negative_slope**4) / 2
     n, m = column(widths[:-1]), column(widths[1:])
+    gain, square, inverse_rank = gain.double(), square.double(), inverse_rank.double()
 
     up = accumulate((eta * gain / n).log())  # F2: E|h_l|^2, l = 0..L
     down = accumulate((eta * gain / m).log().flip(0)).flip(0)[1:]  # E|delta_l|^2 up to the two constants, l = 1..L

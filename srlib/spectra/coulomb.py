@@ -88,10 +88,11 @@ def density(rho: float, lam: Tensor, aspect: float = 1.0) -> Tensor:
     tensor([0.6366, 0.0000], dtype=torch.float64)
     """
     A, B, a, end, wall = _gas(rho, aspect)
-    lam = torch.as_tensor(lam, dtype=torch.float64)
-    x = torch.where((lam > a) & (lam < end), lam, math.nan)
+    lam = lam.double()
+    outside = (lam <= a) | (lam >= end)
+    x = lam.masked_fill(outside, math.nan)
     root = ((x - a) / (end - x)).sqrt() if wall else ((x - a) * (end - x)).sqrt()
-    return ((A / x + B) * root / math.pi).nan_to_num(0.0)  # M4
+    return ((A / x + B) * root / math.pi).masked_fill(outside, 0.0)  # M4
 
 
 def quartic(rho: float, aspect: float = 1.0) -> float:

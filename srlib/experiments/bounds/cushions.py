@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from srlib.feedforward import gate
 from srlib.network import Network
 
 __all__ = ["CompressionBound", "compression_bound", "interlayer_smoothness"]
+
+#: Inputs whose Jacobians are formed together: no more than caches hold.
+_CHUNK = 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,15 +232,16 @@ def _cushion(output: Tensor, norm: Tensor, vector: Tensor) -> Tensor:
 
 
 def _interlayer_cushions(network: Network, run: Trace) -> Tensor:
-    """Minimal interlayer cushions, one network at a time: a Jacobian for every input is large enough."""
-    matrices = network.matrices
+    """Minimal interlayer cushions, of one network and few inputs at a time: every input has Jacobians of its own."""
+    matrices, inputs = network.matrices, run.pre[0].shape[1]
     least = run.pre[0].new_tensor([W.shape[1] ** -0.5 for W in matrices]).repeat(network.batch, 1)
-    for b in range(network.batch):
+    for b, start in product(range(network.batch), range(0, inputs, _CHUNK)):
+        row = b, slice(start, start + _CHUNK)
         for l in range(network.depth):
             J = None
             for j in range(l + 1, len(matrices)):
-                step = matrices[j][b] * run.gates[j - 1][b].unsqueeze(-2)  # W_j D_{j-1}
+                step = matrices[j][b] * run.gates[j - 1][row].unsqueeze(-2)  # W_j D_{j-1}
                 J = step if J is None else step @ J
-                mu = _cushion(run.pre[j][b], J.norm(dim=(-2, -1)), run.pre[l][b])
+                mu = _cushion(run.pre[j][row], J.norm(dim=(-2, -1)), run.pre[l][row])
                 least[b, l] = torch.minimum(least[b, l], mu)
     return least

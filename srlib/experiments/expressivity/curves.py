@@ -64,7 +64,7 @@ class Curve:
         tensor([[0., 0.],
                 [1., 2.]], dtype=torch.float64)
         """
-        t = t.to(self.knots)
+        t = t.to(self.knots).contiguous()  # or torch warns that it makes a copy
         start, end = self.knots[0], self.knots[-1]
         beyond = t[~((start <= t) & (t <= end))]
         if len(beyond) and not self.circular:

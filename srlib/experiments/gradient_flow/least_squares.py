@@ -191,7 +191,7 @@ def real(values: float | Sequence[float] | Tensor, name: str, like: Tensor) -> T
     """Return finite real numbers in the dtype and on the device of another tensor."""
     if not isinstance(values, Tensor):
         try:
-            values = torch.as_tensor(values, dtype=torch.float64)
+            values = torch.as_tensor(values, dtype=torch.float64, device=like.device)
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(f"{name} must be real numbers, got {values!r}") from None
     if values.dtype == torch.bool or values.dtype.is_complex:

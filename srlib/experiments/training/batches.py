@@ -11,8 +11,9 @@ def batches(seeds: Sequence[int], inputs: int, size: int) -> Iterator[Tensor]:
 
     Every epoch is a new random order of all inputs, one for each seed; what is left over at its end is not used.
     """
-    generators = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
+    generators = {seed: torch.Generator("cpu").manual_seed(seed) for seed in seeds}
     while True:
-        orders = {seed: torch.randperm(inputs, generator=generator) for seed, generator in generators.items()}
-        epoch = torch.stack([orders[seed] for seed in seeds]) if seeds else torch.empty(0, inputs, dtype=torch.int64)
+        orders = {seed: torch.randperm(inputs, generator=g, device="cpu") for seed, g in generators.items()}
+        none = torch.empty(0, inputs, dtype=torch.int64, device="cpu")
+        epoch = torch.stack([orders[seed] for seed in seeds]) if seeds else none
         yield from epoch.split(size, 1)[: inputs // size]

@@ -54,7 +54,7 @@ def cross_entropy(f: Tensor, targets: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If ``f`` has no classes.
+        If ``f`` has no classes or no inputs.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def cross_entropy(f: Tensor, targets: Tensor) -> Tensor:
     >>> cross_entropy(torch.zeros(1, 3, 2), torch.tensor([0, 1, 0]))
     tensor([0.6931])
     """
-    if f.ndim != 3:
-        raise ValueError(f"f must have shape (batch, N, C) with one output a class, got {tuple(f.shape)}")
+    if f.ndim != 3 or not f.shape[1]:
+        raise ValueError(f"f must have shape (batch, N, C) with N >= 1 and one output a class, got {tuple(f.shape)}")
     labels = targets.expand(f.shape[:2]).unsqueeze(-1)
     return -f.log_softmax(-1).gather(-1, labels).mean((1, 2))
