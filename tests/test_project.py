@@ -137,7 +137,7 @@ def test_actions_are_pinned_and_run_commands_that_exist():
     for path in (ROOT / ".github" / "workflows").glob("*.yml"):
         text = path.read_text(encoding="utf-8")
         for step in re.findall(r"uses: (.*)", text):
-            assert re.fullmatch(r"(actions|pypa)/[\w-]+@[0-9a-f]{40} # v[\d.]+", step), step
+            assert re.fullmatch(r"(actions|pypa)/[\w/-]+@[0-9a-f]{40} # v[\d.]+", step), step
         for line in re.findall(r"run: make (.*)", text):
             assert {word for word in line.split() if "=" not in word} <= targets
         assert yaml.safe_load(text)["permissions"] == {"contents": "read"}, "a job that needs more says so"

@@ -242,6 +242,150 @@ def test_a_small_run_points_the_same_way(monkeypatch):
     assert max(losses["orthogonal"]) < 1.5 < 2.2 < min(losses["two_level"])
 
 
+@pytest.fixture
+def recorded(monkeypatch):
+    """Train in no time: the digits' first ten pixels say what every network answers, and every call is kept.
+
+    Three quarters of the answers are right among the digits to train on, a quarter among the others. Losses are made
+    up, the same for all networks at one rate and smallest at the second of the rates.
+    """
+    count = sweep.TRAINING + 1000
+    answers, shift = torch.arange(count) % 10, torch.zeros(count, dtype=torch.int64)
+    shift[: sweep.TRAINING // 4] = shift[sweep.TRAINING : -250] = 1
+    images = torch.rand(count, 784, generator=torch.Generator().manual_seed(0)) / 2
+    images[torch.arange(count), answers] = 1.0
+    images[sweep.TRAINING :, 100:] += 5.0  # those held out are other digits, which must not count in any average
+    calls = []
+
+    def fit(network, x, targets, *, rates, seeds, steps, batch_size, optimizer):
+        calls.append({"x": x, "targets": targets, "rates": rates, "seeds": seeds, "steps": steps})
+        assert (len(x), batch_size, optimizer) == (sweep.TRAINING, sweep.BATCH, training.sgd)
+        best = sorted(set(rates))[min(1, len(set(rates)) - 1)]
+        curve = 2.0 ** -(torch.arange(steps) // sweep.BLOCK)
+        losses = torch.stack([curve + (rate != best) for rate in rates])
+        diverged = torch.full((len(rates),), -1)
+        diverged[0] = 0
+        read = torch.eye(10, 784).expand(len(rates), -1, -1)
+        return training.Training(srlib.Network((), read), losses, diverged)
+
+    from srlib.experiments import data, training
+
+    monkeypatch.setattr(data, "mnist", lambda **options: (images, (answers + shift) % 10))
+    monkeypatch.setattr(training, "fit", fit)
+    return images, calls
+
+
+CELL = sweep.Cell("he", "own", None, 1, 16)
+
+
+def test_networks_are_tuned_on_seeds_and_scored_on_digits_of_their_own(recorded):
+    images, calls = recorded
+    size = sweep.Profile((CELL,), tuning_seeds=2, seeds=3, tuning_steps=20, steps=80, rates=3)
+    runs = sweep.train(CELL, size)["runs"]
+    tuning, evaluation = ([run for run in runs if run["phase"] == phase] for phase in ("tuning", "evaluation"))
+    middle = sweep.RATES["sgd"][2:5]
+    assert sorted(run["rate"] for run in tuning) == sorted(2 * middle), "around the middle"
+    assert {run["rate"] for run in evaluation} == {middle[1]}, "the best of them"
+    assert [run["chosen"] for run in tuning] == [int(run["rate"] == middle[1]) for run in tuning]
+    assert len({run["seed"] for run in tuning}) == 2
+    assert sorted(run["seed"] for run in evaluation) == [0, 1, 2]
+    assert {run["seed"] for run in tuning}.isdisjoint(run["seed"] for run in evaluation)
+    assert [(call["seeds"], call["steps"]) for call in calls] == [
+        ([run["seed"] for run in phase], steps) for phase, steps in ((tuning, 20), (evaluation, 80))
+    ]
+    for call in calls:
+        assert call["x"].mean().item() == pytest.approx(0, abs=1e-5)
+        assert call["x"].std().item() == pytest.approx(1, rel=1e-5)
+        assert torch.equal(call["x"].argmax(1), images[: sweep.TRAINING].argmax(1))
+    for run in runs:
+        assert (run["accuracy"], run["held_out"]) == (0.75, 0.25)
+    last = evaluation[-1]
+    assert last["curve"] == [2.0**-k for k in range(8)]
+    assert last["loss"] == statistics.fmean(2.0**-k for k in (3, 4, 5, 6, 7))
+    assert [last[f"reached_{limit:g}"] for limit in sweep.THRESHOLDS] == [20, 30, 40]
+    assert [run["diverged_at"] for run in evaluation] == [0, None, None], "before the first update is a time as well"
+
+
+@pytest.mark.parametrize("name", list(sweep.PROFILES))
+def test_no_network_is_tuned_and_scored_on_one_seed(name, recorded):
+    size = replace(sweep.profile(name), cells=(CELL,))
+    runs = sweep.train(CELL, size)["runs"]
+    seeds = {phase: {run["seed"] for run in runs if run["phase"] == phase} for phase in ("tuning", "evaluation")}
+    assert [len(seeds["tuning"]), len(seeds["evaluation"])] == [size.tuning_seeds, size.seeds]
+    assert seeds["tuning"].isdisjoint(seeds["evaluation"])
+
+
+def test_the_map_has_a_best_rate_for_every_ratio(recorded, monkeypatch):
+    losses = {("low", 0.1): 1.0, ("low", 0.2): 2.0, ("high", 0.1): 2.0, ("high", 0.2): 1.0}
+    monkeypatch.setattr(sweep, "MAP_RATIOS", {"fixed": (0.25, 0.5)})
+    monkeypatch.setattr(sweep, "MAP_RATES", [0.1, 0.2])
+    made = sweep.choose
+
+    def choose(runs):
+        for run in runs:
+            run["loss"] = losses["low" if run["ratio"] == 0.25 else "high", run["rate"]]
+        return made(runs)
+
+    monkeypatch.setattr(sweep, "choose", choose)
+    runs = sweep.train(sweep.Cell("two_level", "fixed", None, 1, 16, study="map"), small())["runs"]
+    assert {(run["ratio"], run["rate"]) for run in runs if run["chosen"]} == {(0.25, 0.1), (0.5, 0.2)}
+    assert {run["phase"] for run in runs} == {"map"}
+    assert len(runs) == 4 * sweep.MAP_SEEDS
+
+
+def test_tables_of_runs_whose_numbers_are_known(tmp_path, monkeypatch):
+    """Three networks, whose curves cross and one of which diverges."""
+    monkeypatch.setitem(sweep.PROFILES, "tiny", lambda: sweep.Profile((CELL,)))
+    infinite = float("inf")
+    curves = [[3.0, 9.0, 4.0], [1.0, 7.0, infinite], [2.0, 8.0, 6.0]]
+    runs = [{"phase": "evaluation", "diverged_at": None, "curve": curve} for curve in curves]
+    runs[1]["diverged_at"] = 0
+    result = {"cell": {"id": CELL.id, "method": "he"}, "device": "cpu", "seconds": 90.0, "runs": runs}
+    (tmp_path / f"{CELL.id}.json").write_text(json.dumps(result))
+    tables.gather("tiny", tmp_path, tmp_path)
+    bands = [tuple(row.values()) for row in read(tmp_path / "curves.csv")]
+    assert bands == [
+        (CELL.id, "10", "1.5", "2", "2.5"),
+        (CELL.id, "20", "7.5", "8", "8.5"),
+        (CELL.id, "30", "5", "6", "inf"),
+    ]
+    provenance = json.loads((tmp_path / "provenance.json").read_text())
+    assert [provenance[key] for key in ("networks", "diverged", "core_minutes")] == [3, 1, 2]
+
+
+def test_final_losses_are_those_at_a_step(tmp_path):
+    rows = [("a", 10, 3.0), ("a", 20, 2.0), ("a", 30, 1.0), ("b", 10, 6.0), ("b", 20, 5.0)]
+    text = "id,step,low,median,high\n" + "".join(f"{id},{step},0,{value},9\n" for id, step, value in rows)
+    (tmp_path / "curves.csv").write_text(text)
+    assert tables.final_losses(tmp_path / "curves.csv") == {"a": 1.0, "b": 5.0}
+    assert tables.final_losses(tmp_path / "curves.csv", 20) == {"a": 2.0, "b": 5.0}
+    assert tables.final_losses(tmp_path / "curves.csv", 10) == {"a": 3.0, "b": 6.0}
+    assert tables.final_losses(tmp_path / "none.csv") == {}
+
+
+def test_a_smaller_profile_is_held_to_the_published_losses_at_its_own_last_step(tmp_path, monkeypatch, capsys):
+    def curves(folder, *rows):
+        folder.mkdir(parents=True)
+        text = "".join(f"{id},{step},0,{value},9\n" for id, step, value in rows)
+        (folder / "curves.csv").write_text("id,step,low,median,high\n" + text)
+
+    monkeypatch.setattr(tables, "BUILD", tmp_path)
+    monkeypatch.setattr(tables, "TABLES", tmp_path / "published")
+    curves(tmp_path / "sweep" / "tiny" / "tables", ("a", 10, 8.0), ("a", 20, 2.0), ("b", 20, 1.0))
+    curves(tmp_path / "published", ("a", 20, 0.5), ("a", 600, 0.1))
+    tables.accept("tiny")
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.endswith("(median loss at 20 steps)")
+    assert [line.split() for line in lines] == [["b", "1.000", "nan"], ["a", "2.000", "0.500"]]
+
+
+@pytest.mark.parametrize("values", [[3.0, 1.0, 2.0], [9.0, 1.0, 5.0, 3.0, 7.0, 2.0]])
+def test_quartiles_do_not_depend_on_the_order_and_cut_where_they_say(values):
+    expected = tuple(statistics.quantiles(values, n=4, method="inclusive"))
+    for order in (values, sorted(values), values[::-1]):
+        assert project.quartiles(order) == expected
+
+
 PUBLISHED = [cell for cell in sweep.profile("published").cells if cell.study == "methods"]
 
 
@@ -274,6 +418,7 @@ def test_committed_tables_hold_every_network_of_the_design(committed):
         rows = evaluation[text(cell)]
         assert sorted(int(row["seed"]) for row in rows) == list(range(size.seeds))
         budget = tuning[text(cell)]
+        assert {row["seed"] for row in budget}.isdisjoint(row["seed"] for row in rows)
         assert len(budget) == size.tuning_seeds * len(sweep.RATES[cell.optimizer])
         finals = {}
         for row in budget:
