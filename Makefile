@@ -12,12 +12,14 @@ WITH ?=
 PORT ?= 8000
 RUN ?= 1
 ONLY ?=
+PART ?= 1/1
 OUTPUT ?= _build/bench
 PROFILE ?= published
 EXECUTOR ?= local
+SEEDS ?= 50
 
 # They are this make's: what it runs, such as the tests of these commands, does not inherit them.
-unexport JOBS VERSIONS NOTEBOOK PARAMETERS WITH PORT RUN ONLY OUTPUT PROFILE EXECUTOR
+unexport JOBS VERSIONS NOTEBOOK PARAMETERS WITH PORT RUN ONLY PART OUTPUT PROFILE EXECUTOR SEEDS
 # JOBS decides what runs at once, and the book's tests come after the book.
 .NOTPARALLEL:
 
@@ -31,8 +33,8 @@ export JUPYTER_PREFER_ENV_PATH := 1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test test-code test-notebooks test-book lint wheel serve run compare accept portable sweep bench \
-	clean distclean other-versions
+.PHONY: help setup book test test-code test-random test-notebooks test-book lint wheel serve run compare accept portable \
+	mutants sweep seeds bench clean distclean other-versions
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' Makefile
@@ -66,6 +68,9 @@ test: test-code test-notebooks book test-book ## all tests
 test-code: $(READY) ## unit, property and doctest tests, and those of the workflow
 	$(ONE_THREAD) $(BIN)/python -m pytest -q --ignore tests/test_site.py -n $(JOBS)
 
+test-random: $(READY) ## the property tests with other examples every time; those that fail are kept in .hypothesis
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=random -n $(JOBS)
+
 test-notebooks: $(READY) ## the notebooks against their stored outputs
 	$(BIN)/python -m pytest -q --nbval notebooks -n $(JOBS) --dist loadfile
 
@@ -95,9 +100,16 @@ accept: $(READY) ## make the fresh run the new reference under notebooks/
 portable: $(READY) ## stored outputs on stand-ins for other machines: ONLY="plain jitter 05_jacobian" some of it
 	@exec $(BIN)/python workflow/portable.py run "$(JOBS)" $(ONLY)
 
+mutants: $(READY) ## plant errors one at a time and see that a test catches each: PART=3/10 a part; ONLY="srlib/ntk haar-signs" some
+	@exec $(BIN)/python workflow/mutants.py "$(JOBS)" "$(PART)" $(ONLY)
+
 sweep: $(READY) ## train the initialization sweep, one job a cell: PROFILE=quick takes minutes; EXECUTOR=slurm JOBS=100 a cluster
 	@exec $(BIN)/python workflow/build.py sweep "$(JOBS)" "$(PROFILE)" "$(EXECUTOR)"
 	@$(BIN)/python workflow/tables.py accept "$(PROFILE)"
+
+seeds: $(READY) ## every sampled claim and experiment under 50 fresh seeds (hours): SEEDS=10 fewer; EXECUTOR=slurm JOBS=100 a cluster
+	@exec $(BIN)/python workflow/build.py seeds "$(JOBS)" "$(SEEDS)" "$(EXECUTOR)"
+	@$(BIN)/python workflow/seeds.py accept "_build/seeds/tables-$(SEEDS)"
 
 bench: $(READY) ## time the package against other recipes on a quiet machine: RUN=2 another run; ONLY="sample law" some rows
 	@$(BIN)/python -m benchmarks $(ONLY) --run "$(RUN)" --output "$(OUTPUT)"

@@ -352,7 +352,7 @@ check.empirical(
 #
 # A plain PyTorch network 784–256–256–256–10 with ReLU and default initialization learns 4,000 MNIST digits. Stable and
 # participation ranks of its four weight matrices, training loss and accuracy on the held-out digits are recorded
-# twice in each pass over the digits.
+# after each pass over the digits.
 
 # %%
 images, labels = mnist(5000, seed=0)
@@ -394,8 +394,7 @@ full = np.array([min(a, b) for a, b in pairwise(sizes)])
 share = ranks[..., 0] / full
 for layer, (first, *_, last) in enumerate(share.mean(0).T, start=1):
     print(f"layer {layer}: r/k from {first:.3f} to {last:.3f}")
-passes = np.arange(2 * epochs + 1) / 2
-fig = figures.training(passes, share, limits / full, loss, 1 - accuracy)
+fig = figures.training(np.arange(epochs + 1), share, limits / full, loss, 1 - accuracy)
 
 # %% [markdown]
 # Before training the hidden layers are where S3 puts random matrices. Afterwards each of them has less than half of

@@ -41,7 +41,7 @@ seed = 2  # of every random number in this notebook
 matrices = 400_000  # replicates where matrices are compared
 walks = 40_000  # replicates where spectra are compared
 phases = 40_000  # matrices whose eigenvalues are drawn
-curve_walks = 1_000  # spectra behind each point of the convergence figure
+curve_walks = 400  # spectra behind each point of the convergence figure
 
 # %% [markdown]
 # ## Every law hits its stable rank
@@ -132,11 +132,11 @@ check.exact(
     wrong={"exponential decay": torch.cat([s ** (i - 1) for s, i in second])},
 )
 
-# %% mystnb={"figure": {"caption": "Four spectra of the same stable rank, for three stable ranks of a square matrix of width 64. The sum of squares is the same for all four lines of a panel; what differs is how it is shared out. For the uniform law: the median of 2,000 draws and the band from the 5th to the 95th percentile.", "name": "fig-spectra"}, "image": {"alt": "Three panels of singular values against relative index, at stable ranks 4, 16 and 40. The two-level spectrum is flat after a first value of one, the projector spectrum is a step, the power law decays fast and the uniform law falls smoothly."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Four spectra of the same stable rank, for three stable ranks of a square matrix of width 64. The sum of squares is the same for all four lines of a panel; what differs is how it is shared out. For the uniform law: the median of 500 draws and the band from the 5th to the 95th percentile.", "name": "fig-spectra"}, "image": {"alt": "Three panels of singular values against relative index, at stable ranks 4, 16 and 40. The two-level spectrum is flat after a first value of one, the projector spectrum is a step, the power law decays fast and the uniform law falls smoothly."}} tags=["hide-input"]
 k, quantiles = 64, {}
 print("median sigma at i/k = 1/4, 1/2, 3/4")
 for r, (name, law) in itertools.product((4.0, 16.0, 40.0), measured.LAWS.items()):
-    drawn = law((k, k), r, batch=2000, generator=generator(2))
+    drawn = law((k, k), r, batch=500, generator=generator(2))
     quantiles[r, name] = drawn.quantile(torch.tensor([0.05, 0.5, 0.95]), dim=0)
     median = quantiles[r, name][1]
     print(f"r = {r:g}, {name}: " + " ".join(f"{median[i]:.2f}" for i in (15, 31, 47)))

@@ -37,13 +37,14 @@ torch.set_default_dtype(torch.float64)  # everything that is compared is in doub
 # %% tags=["parameters"]
 seed = 1  # of every draw; each section adds an offset of its own
 matrices = 30_000  # single layers drawn for F1
-networks = 44_000  # dense networks a law for the moments of F2 and F3
+networks = 106_000  # dense networks a law for the moments of F2 and F3
+networks_gaussian = 44_000  # networks of Gaussian layers
 networks_rank = 12_000  # networks for each stable rank of the straight line
 networks_depth = 8_000  # networks for the growth with depth
 networks_order = 8_000  # networks for each of the two sides of the ordering
 networks_figure = 300  # networks for each line of the depth figure
-networks_histogram = 2_000  # networks for each distribution
-networks_collapse = 800  # networks for each group of points of the collapse
+networks_histogram = 1_000  # networks for each distribution
+networks_collapse = 300  # networks for each group of points of the collapse
 
 
 # %%
@@ -185,7 +186,7 @@ check.exact("F3.gates", text, found, predicted, wrong=wrong)
 # multiplied, against `feature_norm` for every layer.
 
 # %%
-mixed = Ensemble((12, 20, 24, 16), (6, 7.3, 5), (1.3, 1.7, 2.0))
+mixed = Ensemble((6, 10, 12, 8), (3.5, 4.3, 3.2), (1.3, 1.7, 2.0))
 n, m = torch.tensor(mixed.widths[:-1]), torch.tensor(mixed.widths[1:])
 r, k = torch.tensor(mixed.stable_ranks), torch.minimum(n, m)
 
@@ -253,8 +254,8 @@ check.exact(
 #
 # Now nothing is assumed about independence: dense networks are drawn and run. A network is run on a whole orthonormal
 # basis and its mirror image, $\pm e_1, \dots, \pm e_{n_0}$. The mean over these inputs is one replicate: it has the
-# same expectation as a single input, by rotation invariance, and less noise. Widths 12, 20, 24, 16 with stable ranks
-# 6, 7.3, 5; three laws (one of them random), three activations, all layers.
+# same expectation as a single input, by rotation invariance, and less noise. Widths 6, 10, 12, 8 with stable ranks
+# 3.5, 4.3, 3.2; three laws (one of them random), three activations, all layers.
 
 # %%
 tried = [replace(mixed, law=law) for law in (two_level, projector, uniform_sphere)]
@@ -339,7 +340,7 @@ fig = figures.depth(clouds, theory, line, moved, slope)
 # %%
 sizes = (16, 24, 32, 24)
 fan_in, width = torch.tensor(sizes[:-1]), torch.tensor(sizes[1:])
-found = measure.gaussian_squares(sizes, networks, generator(13))
+found = measure.gaussian_squares(sizes, networks_gaussian, generator(13))
 predicted = (1 + 5 / width).cumprod(0)
 wrong = {
     "orthogonal layers, 3 / n_l": (1 + 3 / width).cumprod(0),
@@ -513,7 +514,7 @@ fig = figures.collapse(*table, names.values())
 # How much room the stable rank leaves to the participation rank: S1 bounds it on both sides.
 
 # %%
-n, axis, middle = 32, np.linspace(2, 32, 121), np.arange(5, 32, 4)
+n, axis, middle = 32, np.linspace(2, 32, 121), np.arange(5, 32, 8)
 
 
 def scaled_exponents(law, ranks):

@@ -13,7 +13,7 @@
 # exactly in law with a few random numbers a layer (C1). The recursion is checked network by network, then its law
 # against dense sampling and against the exact moments. Then it is used where no matrix fits: width 100,000 and depth
 # 1,000. At several inputs the same can be done for the forward pass (C2): the features of one network at all inputs,
-# against dense sampling, and the angle between two inputs at width 100,000.
+# against dense sampling, and the angles between inputs at widths up to 100,000.
 
 # %%
 import math
@@ -34,17 +34,20 @@ torch.set_default_dtype(torch.float64)  # everything that is compared is in doub
 
 # %% tags=["parameters"]
 seed = 1  # of every draw; each section adds an offset of its own
-dense_networks = 11_000  # dense networks for each comparison of laws
-simulated_networks = 50_000  # simulated ones for each comparison
-moment_networks = 1_000_000  # simulated networks for the moments of the kernel
+dense_networks = 15_500  # dense networks for each comparison of laws
+simulated_networks = 21_600  # simulated ones for each comparison
+wrong_networks = 4_000  # networks of each wrong alternative, where these are easy to tell
+moment_networks = 240_000  # simulated networks for the moments of the kernel
+death_networks = 50_000  # simulated networks that may die
 wide_width = 100_000  # width where no matrix is formed
 wide_depth = 1_000  # and depth
-wide_networks = 4_500  # networks of this size for each of two spectra
-normal_draws = 400_000  # normal variables that their logarithms are compared with
-depth_networks = 1_000  # networks for each point of the depth figure
-several_dense = 2_500  # dense networks for each comparison of laws at several inputs
-several_simulated = 7_500  # simulated ones for each
-angle_networks = 100  # networks of wide_width for each of the angles' two spectra
+wide_networks = 4_600  # networks of this size for each of two spectra
+normal_draws = 140_000  # normal variables that their logarithms are compared with
+depth_networks = 400  # networks for each point of the depth figure
+several_networks = 3_750  # dense networks for each comparison of laws at several inputs, and simulated ones
+plane_networks = 100  # networks of wide_width and one layer for the angles of a plane
+angle_networks = 150  # networks for each of the two spectra where angles are followed through several layers
+angle_width = 20_000  # their width
 angle_depth = 8  # and their depth
 
 
@@ -121,10 +124,11 @@ def simulated(ensemble, count, generator):
 leaky = replace(mixed, law=spectra.projector, negative_slope=0.3)
 linear = replace(mixed, law=spectra.power_law, negative_slope=1)
 narrow = Ensemble((3, 1, 2, 4, 1), (1, 1, 1.5, 1), readout_norm=1.5)
+small = Ensemble((6, 10, 12, 8), (3, 4.3, 2.5), (1.3, 1.7, 2.0), readout_norm=1.5)
 cases = {
     "relu": ("ReLU, two-level spectra", mixed),
     "leaky": ("slope 0.3, projectors", leaky),
-    "random": ("ReLU, random spectra", replace(mixed, law=spectra.uniform_sphere)),
+    "random": ("ReLU, random spectra", replace(small, law=spectra.uniform_sphere)),
     "linear": ("linear, power laws", linear),
     "narrow": ("ReLU, widths 3, 1, 2, 4, 1", narrow),
 }
@@ -136,13 +140,14 @@ for i, (name, (text, e)) in enumerate(cases.items()):
     truth, wrong = measure.dense_rows(network, first_axis(e.widths[0]))
     draws = simulated(e, simulated_networks, generator(20 + i))
     rows[name] = truth, draws, wrong["fresh weights"]
-    wrong = {shortcut: wrong[shortcut] for shortcut in shortcuts.get(name, wrong)}
+    few = dense_networks if name in shortcuts else wrong_networks
+    wrong = {shortcut: wrong[shortcut][:few] for shortcut in shortcuts.get(name, wrong)}
     if name != "narrow":
         other = replace(e, law=another_law(e))
-        wrong["another spectrum"] = simulated(other, dense_networks, generator(30 + i))
+        wrong["another spectrum"] = simulated(other, few, generator(30 + i))
     if e.negative_slope == 0:
         gates_open = replace(e, negative_slope=1)
-        wrong["gates all open"] = simulated(gates_open, dense_networks, generator(40 + i))
+        wrong["gates all open"] = simulated(gates_open, few, generator(40 + i))
     text = f"dense networks against simulation: {text}"
     claim = same_law(f"C1.same-law-{name}", text, draws, truth, wrong=wrong, seed=seed)
     print(f"largest distance as a share of the allowed one: {1 - claim.slack:.1f}")
@@ -170,11 +175,12 @@ fig = figures.same_law(*rows["relu"][:2], claims["relu"], correlations)
 # %% [markdown]
 # ## Moments of the kernel and of the features
 #
-# One million simulated networks against the exact moments of every layer term (N1) and of every pair (N2).
+# Simulated networks of widths 36, 60, 72, 48 against the exact moments of every layer term (N1) and of every pair (N2).
 
 # %%
-theta = simulate(mixed, moment_networks, generator=generator(50)).ntk_layers
-exact = ntk(mixed)
+wider = replace(mixed, widths=(36, 60, 72, 48), stable_ranks=(15, 22, 12))
+theta = simulate(wider, moment_networks, generator=generator(50)).ntk_layers
+exact = ntk(wider)
 display(
     check.sampled(
         "C1.kernel-means",
@@ -186,7 +192,7 @@ display(
     )
 )
 i, j = torch.triu_indices(4, 4)
-projector = ntk(replace(mixed, law=spectra.projector)).second[i, j]
+projector = ntk(replace(wider, law=spectra.projector)).second[i, j]
 independent = exact.layer_means[i] * exact.layer_means[j]
 check.sampled(
     "C1.kernel-second-moments",
@@ -204,7 +210,7 @@ check.sampled(
 # Networks that die: all backprop norms, the output and the kernel's layer terms are 0, and no NaN appears.
 
 # %%
-draws = simulate(narrow, simulated_networks, generator=generator(51))
+draws = simulate(narrow, death_networks, generator=generator(51))
 dead = (draws.ntk_layers[:, -1] == 0).double()
 alive = math.prod(1 - 0.5**n for n in narrow.widths[1:])
 consistent = (draws.backprop_norm2 == 0).all(-1) == (draws.output == 0)
@@ -316,7 +322,7 @@ for (name, e), *normal in zip(large.items(), mean, variance, strict=True):
     glue(f"deviation-{name}", log_kernel.std().item())
     glue(f"typical-{name}", log_kernel.mean().exp().item())
 
-# %% mystnb={"figure": {"caption": "One network of width 100,000 and depth 1,000 is far from the mean of many. Distribution of the log squared feature norm and of the log kernel relative to its mean, for projectors of rank 1,000 (left) and two-level spectra of stable rank 25,000 (right; note the scale); 4,500 networks each. Lines: for the feature norm the normal law with the parameters of F5; for the kernel the log-normal law with the mean of N1 and the second moment of N2, which is an approximation.", "name": "fig-c1-wide"}, "image": {"alt": "Two panels with two bell-shaped histograms each. The smooth predicted normal curves follow the outlines of the histograms; in the left panel the kernel's histogram is narrower and lies further right than the feature norm's."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One network of width 100,000 and depth 1,000 is far from the mean of many. Distribution of the log squared feature norm and of the log kernel relative to its mean, for projectors of rank 1,000 (left) and two-level spectra of stable rank 25,000 (right; note the scale); 4,600 networks each. Lines: for the feature norm the normal law with the parameters of F5; for the kernel the log-normal law with the mean of N1 and the second moment of N2, which is an approximation.", "name": "fig-c1-wide"}, "image": {"alt": "Two panels with two bell-shaped histograms each. The smooth predicted normal curves follow the outlines of the histograms; in the left panel the kernel's histogram is narrower and lies further right than the feature norm's."}} tags=["hide-input"]
 panels = dict(reversed(panels.items()))
 for name, curves in panels.items():
     for label, (x, m, v) in curves.items():
@@ -326,9 +332,17 @@ fig = figures.wide(panels)
 
 # %% [markdown]
 # The spread of the kernel over four spectra and depths up to 1,000, at the same width: N2 at sizes where it could not
-# be tested before.
+# be tested before. Networks that were drawn above serve again.
+
 
 # %%
+def log_kernels(e, generator):
+    """Logarithms of the kernels of depth_networks networks."""
+    known = [wide[name] for name, other in large.items() if other == e]
+    draw = known[0] if known else simulate(e, depth_networks, generator=generator)
+    return draw.log_ntk_layers[:depth_networks].logsumexp(-1)
+
+
 depths = (10, 30, 100, 300, 1_000)
 ladder = {
     r"two-level, $r=n/4$": (spectra.two_level, wide_width / 4),
@@ -339,12 +353,12 @@ ladder = {
 spread, lines = {}, {}
 for i, (label, (law, r)) in enumerate(ladder.items()):
     family = [Ensemble((wide_width,) * (L + 1), r, law=law).preserving() for L in depths]
-    draws = [simulate(e, depth_networks, generator=generator(80 + i)) for e in family]
-    spread[label] = torch.stack([d.log_ntk_layers.logsumexp(-1).std() for d in draws])
+    logs = [log_kernels(e, generator(80 + i)) for e in family]
+    spread[label] = torch.stack([log.std() for log in logs])
     lines[label] = torch.stack([ntk(e).log_ratio.sqrt() for e in family])
     print(label, "deviation of log Theta:", " ".join(f"{x:.2g}" for x in spread[label]))
 
-# %% mystnb={"figure": {"caption": "The kernel of a network of width 100,000 is nearly deterministic, or not, according to depth over participation rank. Points: standard deviation of the log kernel over 1,000 simulated networks; 95 % intervals are smaller than the points. Lines: the value that a log-normal kernel with the second moment of N2 would have. The line leaves the points where the deviation passes 1, since the kernel is then no longer log-normal; the second moment itself stays exact.", "name": "fig-c1-depth"}, "image": {"alt": "Log-log plot of the standard deviation of the log kernel against depth from 10 to 1,000. Four rising straight lines with points on them, higher for lower stable rank; at the top right a point lies slightly below its line."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The kernel of a network of width 100,000 is nearly deterministic, or not, according to depth over participation rank. Points: standard deviation of the log kernel over 400 simulated networks, with 95 % intervals. Lines: the value that a log-normal kernel with the second moment of N2 would have. The line leaves the points where the deviation passes 1, since the kernel is then no longer log-normal; the second moment itself stays exact.", "name": "fig-c1-depth"}, "image": {"alt": "Log-log plot of the standard deviation of the log kernel against depth from 10 to 1,000. Four rising straight lines with points on them, higher for lower stable rank; at the top right a point lies slightly below its line."}} tags=["hide-input"]
 fig = figures.depth(depths, spread, lines, depth_networks)
 
 # %% [markdown]
@@ -373,19 +387,19 @@ cases = {
     "special": ("widths 4, 6, 3, 9, five special inputs", narrow, special),
 }
 for i, (name, (text, e, inputs)) in enumerate(cases.items()):
-    network = e.sample(several_dense, generator=generator(92 + i))
+    network = e.sample(several_networks, generator=generator(92 + i))
     truth, alone = measure.dense_pairs(network, inputs)
-    draws = drawn(e, inputs, several_simulated, generator(95 + i))
+    draws = drawn(e, inputs, several_networks, generator(95 + i))
     wrong = {"a network for each input": alone}
     other, gates_open = replace(e, law=another_law(e)), replace(e, negative_slope=1)
-    wrong["another spectrum"] = drawn(other, inputs, several_dense, generator(98 + i))
-    wrong["gates all open"] = drawn(gates_open, inputs, several_dense, generator(98 + i))
+    wrong["another spectrum"] = drawn(other, inputs, several_networks, generator(98 + i))
+    wrong["gates all open"] = drawn(gates_open, inputs, several_networks, generator(98 + i))
     text = f"dense networks against simulation: {text}"
     claim = same_law(f"C2.same-law-{name}", text, draws, truth, wrong=wrong, seed=seed)
     print(f"largest distance as a share of the allowed one: {1 - claim.slack:.1f}")
     glue(f"several-{name}", 100 * claim.noticeable)
     display(claim)
-glue("several-dense", several_dense)
+glue("several-dense", several_networks)
 
 # %% [markdown]
 # With one input, features and output must have the law that the simulation of C1 gives them.
@@ -397,10 +411,10 @@ def norms_and_output(draw):
     return torch.cat([draw.feature_norm2.flatten(1), f, f**2], -1)
 
 
-single = features(mixed, first_axis(12), several_simulated, generator=generator(101))
-chain = simulate(mixed, several_simulated, generator=generator(102))
+single = features(mixed, first_axis(12), 2 * several_networks, generator=generator(101))
+chain = simulate(mixed, 2 * several_networks, generator=generator(102))
 cut = replace(mixed, widths=(12, 20, 24, 12))
-fewer = features(cut, first_axis(12), several_simulated, generator=generator(103))
+fewer = features(cut, first_axis(12), 2 * several_networks, generator=generator(103))
 same_law(
     "C2.one-input",
     "at one input, against the simulation of C1: ReLU, two-level spectra",
@@ -411,17 +425,17 @@ same_law(
 )
 
 # %% [markdown]
-# ## Angles at width 100,000
+# ## Angles at large width
 #
 # An isometric layer keeps the angle, so the mean inner product after its gates is the arc-cosine map of F6, at any
-# width. Six inputs in a plane, 30 degrees apart, and all their pairs.
+# width: here 100,000. Six inputs in a plane, 30 degrees apart, and all their pairs.
 
 # %%
 turn = (30 * torch.arange(6)).deg2rad()
 plane = torch.zeros(6, wide_width)
 plane[:, 0], plane[:, 1] = turn.cos(), turn.sin()
 isometric = Ensemble((wide_width, wide_width), wide_width)
-draw = features(isometric, plane, angle_networks, generator=generator(104))
+draw = features(isometric, plane, plane_networks, generator=generator(104))
 i, j = torch.triu_indices(6, 6)
 between = turn[j] - turn[i]
 check.sampled(
@@ -438,8 +452,8 @@ check.sampled(
 )
 
 # %% [markdown]
-# Two ensembles of the same stable rank 100 and width 100,000: two-level spectra, whose participation rank is near
-# 9,000, and projectors, whose participation rank is 100. In the infinite-width limit (N3) the angle between two inputs
+# Two ensembles of the same stable rank 50 and width 20,000: two-level spectra, whose participation rank is near
+# 2,200, and projectors, whose participation rank is 50. In the infinite-width limit (N3) the angle between two inputs
 # follows one and the same recursion $\theta\mapsto f(\theta)$. At leading order in F6 a layer adds the variance
 # $\sin^2\theta\,(1/p-1/n)$ to the angle before its gates, and the recursion passes it on:
 # $v_l=f'(\theta_{l-1})^2\,[v_{l-1}+\sin^2\theta_{l-1}\,(1/p-1/n)]$.
@@ -457,15 +471,15 @@ def deviation(p):
     """Leading order of the angle's standard deviation after each layer."""
     v = [torch.zeros(())]
     for l in range(angle_depth):
-        added = limit[l].sin() ** 2 * (1 / p - 1 / wide_width)
+        added = limit[l].sin() ** 2 * (1 / p - 1 / angle_width)
         v.append(slope[l] ** 2 * (v[-1] + added))
     return torch.stack(v).sqrt()
 
 
 # %%
-apart = torch.zeros(2, wide_width)
+apart = torch.zeros(2, angle_width)
 apart[0, 0], apart[1, 0], apart[1, 1] = 1.0, math.cos(start), math.sin(start)
-tower, r = (wide_width,) * (angle_depth + 1), 100
+tower, r = (angle_width,) * (angle_depth + 1), 50
 laws = {"two-level": spectra.two_level, "projector": spectra.projector}
 angles, participation = {}, {}
 for k, (name, law) in enumerate(laws.items()):
@@ -489,18 +503,18 @@ def squares(name, p):
 
 check.empirical(
     "C2.angle-spread",
-    "variance of angles around the limit at width 100,000, relative to its leading order in 1/p, lies between 0.5 and 1.7",
+    "variance of angles around the limit at width 20,000, relative to its leading order in 1/p, lies between 0.5 and 1.7",
     torch.cat([squares(name, p) for name, p in participation.items()]),
     above=0.5,
     below=1.7,
     wrong_samples={
         "stable rank in place of participation rank": squares("two-level", r),
-        "half the width in its place": squares("projector", wide_width / 2),
+        "half the width in its place": squares("projector", angle_width / 2),
     },
     seed=seed,
 )
 
-# %% mystnb={"figure": {"caption": "Width alone does not make angles deterministic. Two inputs, 120 degrees apart, in ReLU networks of width 100,000 and stable rank 100, simulated without matrices. Left: their angle after each layer; points are means over 100 networks, bars hold one standard deviation of single networks, the line is the recursion of infinite width. Right: that standard deviation, with 95 % intervals; lines are its leading order, which knows the participation rank only.", "name": "fig-c2-angles"}, "image": {"alt": "Left, a line falling from 120 to 35 degrees over eight layers, with points of two colours on it: the bars of the projector reach some 6 degrees to each side, those of the two-level spectrum are hardly visible. Right, with a logarithmic axis, two parallel lines a factor ten apart, each with points on it, the projector's above."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Width alone does not make angles deterministic. Two inputs, 120 degrees apart, in ReLU networks of width 20,000 and stable rank 50, simulated without matrices. Left: their angle after each layer; points are means over 150 networks, bars hold one standard deviation of single networks, the line is the recursion of infinite width. Right: that standard deviation, with 95 % intervals; lines are its leading order, which knows the participation rank only.", "name": "fig-c2-angles"}, "image": {"alt": "Left, a line falling from 120 to 35 degrees over eight layers, with points of two colours on it: the bars of the projector reach some 8 degrees to each side, those of the two-level spectrum are hardly visible. Right, with a logarithmic axis, two parallel lines a factor seven apart, each with points on it, the projector's above."}} tags=["hide-input"]
 leading = {name: deviation(p) for name, p in participation.items()}
 fig = figures.angles(limit, angles, participation, leading)
 for name, angle in angles.items():

@@ -326,16 +326,21 @@ experiment("I2.equal", text, over_depths(half), wrong_samples=wrong, **equal)
 
 # %%
 text = "log ratio of steps to loss 0.5, He over orthogonal, 5 layers"
-experiment("I2.five", text, sweep.log_ratio("he", "orthogonal", sgd[0]), **equal)
+wrong = {"PyTorch's default": sweep.log_ratio("pytorch", "orthogonal", sgd[0])}
+found = sweep.log_ratio("he", "orthogonal", sgd[0])
+experiment("I2.five", text, found, wrong_samples=wrong, **equal)
 
 # %%
 text = "log ratio of steps to loss 0.5, He over orthogonal, 20 layers"
-experiment("I2.he", text, sweep.log_ratio("he", "orthogonal", twenty), above=0.0)
+wrong = {"over PyTorch's default": sweep.log_ratio("he", "pytorch", twenty)}
+found = sweep.log_ratio("he", "orthogonal", twenty)
+experiment("I2.he", text, found, above=0.0, wrong_samples=wrong)
 
 # %%
 found = sweep.log_ratio("two_level-matched-0.02", "orthogonal", twenty, "final")
 text = "log ratio of final losses, two-level r/n = 0.02 at matched scale over orthogonal, 20 layers"
-experiment("I2.lowest", text, found, above=math.log(2))
+wrong = {"r/n = 0.5": sweep.log_ratio(half, "orthogonal", twenty, "final")}
+experiment("I2.lowest", text, found, above=math.log(2), wrong_samples=wrong)
 
 # %% mystnb={"figure": {"caption": "Who gets to a training loss of 0.5, and when. Kaplan-Meier curves over twelve seeds, SGD, each method at the learning rate that was best for it; curves that stay up never get there within 600 steps.", "name": "fig-init-survival"}, "image": {"alt": "Four panels for 5, 10, 20 and 40 layers with step curves that fall from one to zero. With depth first PyTorch's default and low stable ranks at fixed norm stay up, while orthogonal and stable rank one half at matched scale fall early in all panels."}} tags=["hide-input"]
 steps = {p: {k: sweep.values(k, p, "steps") for k in figures.STYLES} for p in sgd}
@@ -383,13 +388,18 @@ present = [sum((k, p) in sweep.cells for k in sweep.matched) for p in spread]
 shown["methods"] = [*present, ""]
 display(shown)
 by_exponent, by_rank = order["exponent", "steps"], order["n/r", "steps"]
+by_rate = {p: sweep.correlations(lambda *k: sweep.rates[k], p, "steps") for p in sgd}
 for L, p in zip(depths[1:], sgd[1:], strict=True):
+    wrong = {"the learning rate in place of the exponent": by_rate[p]}
     text = f"rank correlation of exponent and steps to loss 0.5 over methods at matched scale, {L} layers"
-    display(experiment(f"I2.order-{L}", text, by_exponent[p], above=0.5))
+    options = {"above": 0.5, "wrong_samples": wrong}
+    display(experiment(f"I2.order-{L}", text, by_exponent[p], **options))
 
 # %%
 text = "rank correlation with the steps, that of the exponent minus that of n/r, 20 layers"
-experiment("I2.participation", text, by_exponent[twenty] - by_rank[twenty], above=0.0)
+wrong = {"the learning rate in place of the exponent": by_rate[twenty] - by_rank[twenty]}
+found = by_exponent[twenty] - by_rank[twenty]
+experiment("I2.participation", text, found, above=0.0, wrong_samples=wrong)
 
 # %% [markdown]
 # Collapse: how much of the variance of the log loss (medians over seeds), of the log of the mean steps to loss 0.5, and of
@@ -519,8 +529,6 @@ print(f"matched scale: exponent below 20 log 2 agrees {typical:.2f},", end=" ")
 print(f"at its best cut {best:.2f}")
 print(f"agrees: border from the pilot {agrees.mean():.2f},", end=" ")
 print(*[f"{name} {found.mean():.2f}" for name, found in alternatives.items()])
-text = "cells of the map at fixed norm on the side of L log(n/r) = 10 log 2 that their accuracy says"
-experiment("I3.border", text, agrees, above=0.75, wrong_samples=alternatives)
 
 # %% mystnb={"figure": {"caption": "Trainability map: held-out accuracy after 300 steps over depth and stable rank (two-level spectra, width 128, best of three rates, mean of three seeds). Left: at fixed spectral norm, with contours of the mean growth of squared features over all layers. Right: at matched scale, with contours of the fluctuation exponent (solid) and of the relative variance of the tangent kernel (dashed).", "name": "fig-trainability"}, "image": {"alt": "Two heat maps. On the left a bright wedge of trained networks at shallow depth and high stable rank, bounded by the contour of constant growth. On the right all is bright but the corner of deep networks of the lowest stable ranks."}} tags=["hide-input"]
 fig = figures.trainability(panels, border)

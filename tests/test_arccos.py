@@ -56,6 +56,21 @@ def test_ends_and_derivative(slope):
     torch.testing.assert_close(derivative, -arccos.kappa0(theta, slope) * theta.sin())  # d kappa1 / d cos = kappa0
 
 
+@pytest.mark.parametrize("gap", [1e-9, 1e-6, 1e-3, 0.03])
+def test_what_is_small_at_nearly_opposite_inputs(gap):
+    """Relative to itself: of order pi - theta for gates, of its cube for activations."""
+    theta = math.pi - torch.tensor(gap, dtype=torch.float64)
+    gap = math.pi - theta.item()
+    assert arccos.kappa0(theta).item() == pytest.approx(gap / (2 * math.pi), rel=1e-12, abs=0)
+    if gap > 1e-4:  # sin and cos cancel
+        cube = gap**3 * (1 / 3 - gap**2 / 30) / (2 * math.pi)
+        assert arccos.kappa1(theta).item() == pytest.approx(cube, rel=1e-6, abs=0)
+    for slope in (0.2, 1.0, -0.5):
+        assert arccos.kappa0(theta, slope).item() - slope == pytest.approx(
+            (1 - slope) ** 2 * gap / (2 * math.pi), rel=1e-6, abs=0 if slope < 1 else 1e-15
+        )
+
+
 @slopes
 def test_next_angle(slope):
     eta = (1 + slope**2) / 2
@@ -67,7 +82,7 @@ def test_next_angle(slope):
         torch.testing.assert_close(found, ANGLES, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("theta", ANGLES.tolist())
+@pytest.mark.parametrize("theta", [*ANGLES.tolist(), 1e-12, 1e-6])
 def test_angle_is_accurate_at_both_ends(theta, generator):
     frame = haar.orthogonal(5, 2, generator=generator, dtype=torch.float64)
     x, y = 3 * frame[:, 0], 0.1 * (math.cos(theta) * frame[:, 0] + math.sin(theta) * frame[:, 1])
@@ -96,6 +111,8 @@ def test_exact_for_four_neurons(slope, generator):
     Q = haar.orthogonal(4, 2, batch=60_000, generator=generator, dtype=torch.float64)
     a, b = Q[..., :1], Q @ torch.stack([theta.cos(), theta.sin()])
     phi = [torch.where(z > 0, z, slope * z) for z in (a, b)]
-    claim = check.sampled("F6.tests", "4 neurons", (phi[0] * phi[1]).sum(1), arccos.kappa1(theta, slope), scale=0.5)
+    claim = check.sampled(
+        "F6.tests", "4 neurons", (phi[0] * phi[1]).sum(1), arccos.kappa1(theta, slope), scale=0.5, resolve=0.2
+    )
     assert claim, claim
     assert claim.noticeable < 0.02

@@ -79,15 +79,85 @@ def test_contenders_take_turns_and_are_timed():
     assert len(seconds["a"]) == 3
 
 
+QUANTITIES = {"time ratio": "≤", "seconds": "≤", "speed-up": "≥", "share": "≥"}
+
+
 @pytest.mark.parametrize(
-    ("quantity", "value", "holds"), [("time ratio", 0.25, True), ("speed-up", 4, True), ("share", 4, True)]
+    ("quantity", "values"),
+    [("time ratio", [0.25, 3.0]), ("speed-up", [4, 1 / 3]), ("share", [4, 1 / 3]), ("seconds", [1.0, 3.0])],
 )
-def test_quantities(quantity, value, holds):
+def test_quantities(quantity, values):
     row = rows.Row("id", "work", "peer", quantity, 0.5, lambda device: None)
     contest = rows.Contest(lambda: None, lambda: None, worth=2)
-    assert row.values(contest, {"ours": [1.0], "peer": [2.0]}) == [value]
-    assert row.holds(value) == holds
-    assert row.holds(0.1) == (quantity == "time ratio")
+    assert row.values(contest, {"ours": [1.0, 3.0], "peer": [2.0, 0.5]}) == values
+    wanted = {"≤": [True, True, False], "≥": [False, True, True]}
+    assert [row.holds(value) for value in (0.1, 0.5, 0.9)] == wanted[QUANTITIES[quantity]]
+
+
+def stored(quantity, holds=True):
+    """Return a row as a run stores it, no two of whose numbers are equal."""
+    return {
+        "id": "work-1", "device": "cpu", "work": "the work", "peer": "`torch.nn.init.orthogonal_`",
+        "quantity": quantity, "target": 0.7, "value": {"low": 0.123, "median": 0.456, "high": 0.789}, "holds": holds,
+        "seconds": {"ours": 0.0123, "peer": 4.56}, "worth": 1.0, "peak": {"ours": 12e6, "peer": None}, "repeats": 5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("quantity", list(QUANTITIES))
+def test_both_tables_say_what_is_wanted_and_what_was_measured(quantity, holds):
+    sign, row = QUANTITIES[quantity], stored(quantity, holds)
+    target, median = {"share": ("70%", "46%"), "seconds": ("0.7 s", "0.456 s")}.get(quantity, ("0.70×", "0.46×"))
+    other = stored(quantity) | {"value": {"low": 0.1, "median": 123.0, "high": 200.0}}
+    first = {"share": "12300%", "seconds": "123 s"}.get(quantity, "123×")
+    assert performance.cells([row, other]) == [
+        "the work; `orthogonal_`", f"{sign} {target}", f"{median}{'' if holds else ' ✗'}, {first}",
+        "12.3 ms / 4.56 s", "12 / ?",
+    ]  # fmt: skip
+    assert performance.cells([row | {"peer": ""}])[0] == "the work"
+    (line,) = command.lines({"table": [row]})[1:]
+    words = ["work-1", "cpu", "0.456", "0.123", "0.789", sign, "0.7", "ok" if holds else "NO"]
+    assert line.split() == [*words, "12.3", "/", "4560.0", "12", "/", "?"]
+
+
+def test_the_page_orders_runs_and_keeps_devices_apart(tmp_path):
+    about = {"processor": "P", "cores": 2, "threads": 1, "system": "S", "torch": "T"}
+    rates = {"float32 products": 100e9, "float64 products": 50e9, "copy": 9e9}
+
+    def run(value, device):
+        row = stored("speed-up") | {"device": device, "value": {"low": 0.0, "median": value, "high": 9.0}}
+        gpu = {"gpu": "G"} if device == "cuda" else {}
+        return {
+            "table": [row],
+            "curves": [],
+            "machines": {device: about | {n: v * value for n, v in rates.items()} | gpu},
+        }
+
+    for number, (value, device) in enumerate([(3.0, "cpu"), (2.0, "cpu"), (5.0, "cuda")], 1):
+        (tmp_path / f"run-{number}.json").write_text(json.dumps(run(value, device)))
+    runs = performance.load(tmp_path)
+    cpu, cuda = performance.page(runs).split("Products of")[0], performance.page(runs).split("Measured on: G")[0]
+    assert "| ≥ 0.70× | 3.0×, 2.0× |" in cpu
+    assert "| ≥ 0.70× | 5.0× |" in cuda
+    page = performance.page(runs[:2])
+    assert (
+        "Measured on: P, 2 cores, 1 threads, S, torch T. Products of 2048 × 2048 matrices ran at 200–300 billion"
+        in page
+    )
+    assert "100–150 in double precision; copying moved 18–27 GB a second." in page
+    assert page.endswith("No GPU was at hand; on one, the same command measures the same table there too.\n")
+    assert "No GPU" not in performance.page(runs)
+
+
+def test_spread_and_limits_of_the_machine(monkeypatch):
+    assert measure.spread([5.0, 1.0, 2.0, 4.0, 3.0]) == {"low": 2.0, "median": 3.0, "high": 4.0}
+    monkeypatch.setattr(measure, "PRODUCT", 8)
+    monkeypatch.setattr(measure, "COPY", 10)
+    monkeypatch.setattr(measure, "alternate", lambda calls, repeats: {name: [1.0, 0.5, 0.25] for name in calls})
+    operations, moved = 2 * 8**3, 10 * 4 * 2  # a product and a sum for each entry; read and written, 4 bytes each
+    assert measure.limits("cpu") == {
+        "float32 products": operations / 0.5, "float64 products": operations / 0.5, "copy": moved / 0.5,
+    }  # fmt: skip
 
 
 def test_peak_memory_sees_what_is_allocated():
@@ -105,7 +175,7 @@ def test_peak_memory_sees_what_is_allocated():
 
 
 def test_only_what_is_asked_for_is_replaced():
-    old = [{"id": "a", "device": "cpu", "v": 1}, {"id": "b", "device": "cpu", "v": 1}]
+    old = [{"id": name, "device": "cpu", "v": 1} for name in ("a", "b", "no longer measured")]
     new = [{"id": "a", "device": "cpu", "v": 2}, {"id": "a", "device": "cuda", "v": 3}]
     merged = command.merge(old, new, ["b", "a"])
     assert [(entry["id"], entry["device"], entry["v"]) for entry in merged] == [
@@ -221,10 +291,17 @@ def test_the_first_run_holds_the_curves():
     }
 
 
+def test_the_bytes_that_a_curve_counts_are_those_of_its_result():
+    counted = [curve for curve in curves.curves() if curve.bytes]
+    for curve in counted:
+        assert curve.bytes(7) == sum(tensor.nbytes for tensor in curve.build(7, "cpu")())
+    assert counted
+
+
 def test_the_page_says_what_misses_its_target():
     text = performance.page(RUNS)
     missed = sum(not row["holds"] for run in RUNS for row in run["table"])
     assert text.count("✗") == missed
-    assert "No GPU was at hand" in text
+    assert ("No GPU was at hand" in text) == all(row["device"] == "cpu" for run in RUNS for row in run["table"])
     for row in rows.table():
         assert row.work in text

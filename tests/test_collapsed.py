@@ -71,7 +71,7 @@ def rows_of(draw):
 
 @pytest.mark.parametrize("name", CASES)
 def test_same_law_as_dense_networks(name):
-    claim = same_law("C1.a", "t", simulated(CASES[name], 12_000), dense(name))
+    claim = same_law("C1.a", "t", simulated(CASES[name], 12_000), dense(name), resolve=0.2)
     assert claim, claim
 
 
@@ -86,14 +86,14 @@ def test_same_law_as_dense_networks(name):
     ids=["spectrum", "slope", "readout", "stable rank"],
 )
 def test_other_ensembles_are_noticed(wrong):
-    assert not same_law("C1.a", "t", simulated(wrong, 40_000), dense("ReLU"))
+    assert not same_law("C1.a", "t", simulated(wrong, 40_000), dense("ReLU"), resolve=0.2)
 
 
 @pytest.mark.parametrize("part", [slice(3, 6), slice(6, 8)], ids=["backprop", "output"])
 def test_dependence_is_noticed(part):
     shuffled = simulated(MIXED, 40_000)
     shuffled[:, part] = shuffled[:, part].roll(1, 0)
-    assert not same_law("C1.a", "t", shuffled, dense("ReLU"))
+    assert not same_law("C1.a", "t", shuffled, dense("ReLU"), resolve=0.2)
 
 
 @pytest.mark.parametrize("name", ["ReLU", "leaky, projector"])
@@ -108,7 +108,7 @@ def test_moments(name):
         (theta, kernel.layer_means, 0.02),
         (theta[:, i] * theta[:, j], kernel.second[i, j], 0.05),
     ):
-        claim = check.sampled("C1.a", "t", samples, prediction)
+        claim = check.sampled("C1.a", "t", samples, prediction, resolve=0.2)
         assert claim, claim
         assert claim.noticeable <= noticed
 
@@ -210,15 +210,6 @@ def test_a_normal_number_of_zero_is_no_vector_without_direction(monkeypatch):
     draw = simulate(Ensemble((1, 1, 1), 1, negative_slope=1), 3, generator=seeded(0), dtype=torch.float32)
     assert (draw.output.abs() == 1).all()
     assert (draw.ntk_layers == 1).all()
-
-
-def test_determinism():
-    first, again, other = (simulated(MIXED, 5, seed) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    before = torch.get_rng_state()
-    simulate(MIXED, 5, generator=seeded(0))
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def simulated(ensemble, x, count, seed=1, **options):
 
 @pytest.mark.parametrize("name", CASES)
 def test_same_law_as_dense_networks(name):
-    claim = same_law("C2.a", "t", simulated(*CASES[name], 2 * N), dense(name))
+    claim = same_law("C2.a", "t", simulated(*CASES[name], 2 * N), dense(name), resolve=0.2)
     assert claim, claim
 
 
@@ -87,7 +87,7 @@ def test_same_law_as_dense_networks(name):
     ids=["spectrum", "slope", "readout", "stable rank"],
 )
 def test_other_ensembles_are_noticed(wrong):
-    assert not same_law("C2.a", "t", simulated(wrong, CASES["ReLU"][1], 3 * N), dense("ReLU"))
+    assert not same_law("C2.a", "t", simulated(wrong, CASES["ReLU"][1], 3 * N), dense("ReLU"), resolve=0.2)
 
 
 def test_inputs_share_their_networks():
@@ -98,9 +98,9 @@ def test_inputs_share_their_networks():
 
     together = table([features(ensemble, x, N, generator=seeded(1))]).flatten(1)
     alone = table([features(ensemble, row.unsqueeze(0), N, generator=seeded(i)) for i, row in enumerate(x)]).flatten(1)
-    assert not same_law("C2.a", "t", alone, together)
+    assert not same_law("C2.a", "t", alone, together, resolve=0.2)
     for column in range(together.shape[1]):
-        assert same_law("C2.a", "t", alone[:, [column]], together[:, [column]])
+        assert same_law("C2.a", "t", alone[:, [column]], together[:, [column]], resolve=0.2)
 
 
 @pytest.mark.parametrize("ensemble", [MIXED, replace(NARROW, negative_slope=0.3)], ids=["mixed", "narrow"])
@@ -110,7 +110,7 @@ def test_one_input_agrees_with_simulate(ensemble):
     there = simulate(ensemble, 2 * N, generator=seeded(2))
     here = torch.cat([here.log_feature_norm2.squeeze(-1), here.output, here.output**2], -1)
     output = there.output.unsqueeze(-1)
-    assert same_law("C2.a", "t", here, torch.cat([there.log_feature_norm2, output, output**2], -1))
+    assert same_law("C2.a", "t", here, torch.cat([there.log_feature_norm2, output, output**2], -1), resolve=0.2)
 
 
 def test_mean_after_an_isometric_layer():
@@ -119,7 +119,7 @@ def test_mean_after_an_isometric_layer():
     norm, theta = x.norm(dim=-1), arccos.angle(x[0], x[1])
     mean = norm.prod() * arccos.kappa1(theta, 0.2)  # F6
     draws = features(ensemble, x, 3000, generator=seeded(0)).gram[:, 1, 0, 1]
-    claim = check.sampled("F6.a", "t", draws, mean, wrong={"linear": norm.prod() * theta.cos()})
+    claim = check.sampled("F6.a", "t", draws, mean, wrong={"linear": norm.prod() * theta.cos()}, resolve=0.2)
     assert claim, claim
 
 
@@ -195,17 +195,7 @@ def test_blocks_are_calls_in_turn(law, monkeypatch):
 
 def test_blocks_have_the_same_law(monkeypatch):
     monkeypatch.setattr("srlib.collapsed._draws.BLOCK", 50 * 24 * 3)
-    assert same_law("C2.a", "t", simulated(*CASES["ReLU"], N), dense("ReLU"))
-
-
-def test_determinism():
-    first, again, other = (simulated(*CASES["ReLU"], 5, seed) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    before = torch.get_rng_state()
-    for name in ("ReLU", "random spectrum"):
-        simulated(*CASES[name], 5)
-    assert torch.equal(torch.get_rng_state(), before)
+    assert same_law("C2.a", "t", simulated(*CASES["ReLU"], N), dense("ReLU"), resolve=0.2)
 
 
 def test_no_inputs():

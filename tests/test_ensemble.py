@@ -64,7 +64,7 @@ def test_is_the_product_of_its_definition(shape, law, r, generator):
     wrong = {"no signs": (W @ naive.haar(shape[1], k, count, generator, signs=False).mT).flatten(1)}
     if r != k:
         wrong["one factor"] = (W @ torch.eye(k, shape[1], dtype=W.dtype)).flatten(1)
-    claim = check.same_law("M2.tests", "t", slow, fast, wrong=wrong)
+    claim = check.same_law("M2.tests", "t", slow, fast, wrong=wrong, resolve=0.2)
     assert claim, claim
 
 
@@ -98,6 +98,7 @@ def test_law_is_invariant_under_rotations(law, generator):
         [0, 0, 0, second, second, second, second, 0] * 2,
         wrong_samples={"unequal columns": torch.cat([entry_moments(skewed), entry_moments(skewed @ rotation)], 1)},
         scale=second,
+        resolve=0.2,
     )
     assert claim, claim
     assert claim.noticeable < 0.12
@@ -133,7 +134,7 @@ def test_readout_is_a_vector_of_given_length(generator):
     torch.testing.assert_close(readout.norm(dim=-1), torch.full((20_000,), 1.5, dtype=torch.float64))
     scaled = readout * math.sqrt(5) / 1.5
     moments = torch.stack([scaled[:, 0], scaled[:, -1], scaled[:, 0] ** 2, scaled[:, -1] ** 2], 1)
-    claim = check.sampled("M2.readout", "moments of the readout", moments, [0, 0, 1, 1], scale=1.0)
+    claim = check.sampled("M2.readout", "moments of the readout", moments, [0, 0, 1, 1], scale=1.0, resolve=0.2)
     assert claim, claim
 
 
@@ -289,3 +290,41 @@ def test_a_batch_of_networks_is_one_number(rejects):
     for batch in ((2, 3), 2.5, True):
         message = f"batch must be an integer of at least 0, got {batch!r}"
         rejects(TypeError, message, lambda g, batch=batch: Ensemble((4, 4), 2).sample(batch, generator=g))
+
+
+DRAWN = [getattr(spectra, name) for name in ("projector", "coulomb_gas", "uniform_sphere", "conditioned_gaussian")]
+
+
+def stepped(shape, stable_rank, **options):
+    """Distinct levels, so that a matrix takes two Haar factors; what a law that draws does, by its generator alone."""
+    k, noise = min(shape), torch.rand(min(shape) - 1, generator=options["generator"], dtype=torch.float64)
+    tail = (1 + 0.1 * noise).sort(descending=True).values
+    sigma = torch.cat([tail.new_ones(1), tail * math.sqrt((stable_rank - 1) / tail.square().sum())])
+    batch = (options["batch"],) if isinstance(options["batch"], int) else options["batch"]
+    return sigma.expand(*batch, k).to(options["dtype"])
+
+
+@pytest.mark.parametrize("law", [*DRAWN, stepped])
+def test_only_the_given_generator_decides_a_draw_and_torchs_own_is_left_alone(law):
+    draws = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        options = {"law": law, "batch": (2,), "generator": torch.Generator().manual_seed(0), "dtype": torch.float64}
+        draws.append(sample((7, 5), 2.5, **options))
+        network = Ensemble((5, 7, 6), 2.5, law=law).sample(2, generator=options["generator"])
+        draws[-1] = torch.cat([part.flatten() for part in (draws[-1], *network.parameters)])
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(*draws)
+
+
+def test_a_law_is_asked_for_rows_and_columns():
+    asked = []
+
+    def law(shape, stable_rank, **options):
+        asked.append(shape)
+        return spectra.two_level(shape, stable_rank, **options)
+
+    sample((3, 8), 2.0, law=law)
+    Ensemble((8, 3, 6), 2.0, law=law).sample(1)
+    assert asked == [(3, 8), (3, 8), (6, 3)]

@@ -1,5 +1,6 @@
 """Running one notebook: which is meant, its typed parameters, what a failed run leaves, and what bad input says."""
 
+import copy
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from test_workflow import BODY, HEADER, ROOT, Checkout, seen
 
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -119,6 +121,67 @@ def test_whatever_names_one_notebook_is_understood(monkeypatch, tmp_path, name, 
         assert file in str(refused.value)
 
 
+def stream(text, name="stdout"):
+    return new_output("stream", name=name, text=text)
+
+
+def picture():
+    return new_output("display_data", data={"image/png": "A", "text/plain": "<Figure>"})
+
+
+KERNEL = {"name": "python3", "display_name": "Python 3"}
+
+
+def normalized(*outputs, **metadata) -> list:
+    """Return what is kept of these outputs of a notebook's second code cell."""
+    last = new_code_cell("2", outputs=copy.deepcopy(list(outputs)), metadata=metadata)
+    cells = [new_code_cell("1"), new_markdown_cell("Text"), last]
+    about = {"kernelspec": KERNEL, "language_info": {"name": "python", "version": "3.11"}, "papermill": {}}
+    notebook = execute.normalize(new_notebook(cells=cells, metadata=about), Path("notebooks/01_first.py"))
+    assert notebook.metadata == {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    assert [cell.id for cell in notebook.cells] == ["cell-00", "cell-01", "cell-02"]
+    return notebook.cells[2].outputs
+
+
+FIGURE = {"figure": {"caption": "A line.", "name": "fig-line"}}
+
+
+@pytest.mark.parametrize("before", [[], [stream("1")], [stream("1"), picture()], [picture(), stream("1")]])
+@pytest.mark.parametrize("after", [[], [stream("2")], [picture()]])
+def test_what_a_cell_writes_to_stderr_is_refused_wherever_it_stands(before, after):
+    with pytest.raises(ProjectError, match=r"01_first\.py, cell 2 wrote to stderr: shaky: mend what it warns of"):
+        normalized(*before, stream("shaky\nmore", "stderr"), *after)
+    assert len(normalized(*before, picture(), *after)) == len(before) + 1 + len(after)
+
+
+@pytest.mark.parametrize(
+    "outputs", [[], [stream("1")], [picture(), picture()], [picture(), stream("1"), picture()]], ids=len
+)
+def test_a_cell_with_a_caption_has_one_figure(outputs):
+    found = sum("data" in output for output in outputs)
+    with pytest.raises(ProjectError, match=f"cell 2 has a caption and {found} figures: leave exactly one figure open"):
+        normalized(*outputs, mystnb=FIGURE)
+    assert normalized(stream("1"), picture(), stream("2"), mystnb=FIGURE)[1] == picture()
+
+
+def test_only_neighbouring_pieces_of_one_stream_are_joined():
+    pieces = [stream("a"), stream("b"), picture(), stream("c"), stream("d", "stderr"), stream("e", "stderr")]
+    merged = execute.merge_streams(pieces)
+    assert [output.get("text", "") for output in merged] == ["ab", "", "c", "de"]
+    assert [output.get("name", "") for output in merged] == ["stdout", "", "stdout", "stderr"]
+
+
+def test_a_run_says_which_claims_failed(tmp_path, capsys):
+    def made(id, verdict):
+        record = {"id": id, "verdict": verdict}
+        return new_output("display_data", data={"application/vnd.srlib.claim+json": record, "text/plain": id})
+
+    outputs = [made("F2.a", "holds"), made("F2.b", "fails"), made("F3.c", "undecided"), made("F3.d", "fails")]
+    nbformat.write(new_notebook(cells=[new_code_cell("1", outputs=outputs)]), tmp_path / "01.ipynb")
+    execute.announce(tmp_path / "01.ipynb")
+    assert capsys.readouterr().out == f"{tmp_path}/01.ipynb: 4 claims; 2 fail: F2.b, F3.d; 1 are undecided: F3.c\n"
+
+
 def by_hand(checkout, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "workflow/execute.py", "01_first", *arguments],
@@ -148,7 +211,7 @@ def test_make_run_passes_names_and_values_on(checkout):
 
     given = subprocess.run([*make, "PARAMETERS=seed=7 name='a \"b' rate -1e-3"], **run)
     assert [cell.outputs[0].text for cell in result(checkout).cells[-2:]] == ["seed 7\n", 'a "b -0.001\n']
-    assert given.stdout == "_build/runs/01_first.ipynb: 0 claims, 0 failed\n"
+    assert given.stdout == "_build/runs/01_first.ipynb: 0 claims; 0 fail; 0 are undecided\n"
 
     listed = subprocess.run(make, **run).stdout.splitlines()
     assert listed[0].startswith("notebooks/01_first.py runs with its published parameters")

@@ -38,11 +38,6 @@ def test_default_dtype_is_torchs(generator):
     assert haar.orthogonal(3, generator=generator).dtype == torch.get_default_dtype()
 
 
-def test_seed_determines_the_draw():
-    assert torch.equal(draw(7, batch=2, seed=1), draw(7, batch=2, seed=1))
-    assert not torch.isclose(draw(7, batch=2, seed=1), draw(7, batch=2, seed=2)).any()
-
-
 def test_members_of_a_batch_and_successive_draws_differ(generator):
     first = haar.orthogonal(5, batch=2, generator=generator)
     second = haar.orthogonal(5, batch=2, generator=generator)
@@ -118,6 +113,7 @@ def test_moments_up_to_order_four(n, k, generator):
         wrong={"independent Gaussian entries": [0, 0, 0, 1, 1, 3, 3, 1, 1, 1, 0]},
         wrong_samples={"QR without the signs": corner_moments(naive.haar(n, k, count, generator, signs=False))},
         scale=1.0,
+        resolve=0.2,
     )
     assert claim, claim
     assert claim.noticeable < 0.1
@@ -128,7 +124,7 @@ def test_both_determinants_are_equally_likely(n, generator):
     determinant = torch.linalg.det(haar.orthogonal(n, batch=20_000, generator=generator, dtype=torch.float64))
     torch.testing.assert_close(determinant.abs(), torch.ones_like(determinant))
     wrong = {"rotations only": 1.0, "reflections only": -1.0}
-    claim = check.sampled("M2.determinant", "mean determinant", determinant, 0.0, scale=1.0, wrong=wrong)
+    claim = check.sampled("M2.determinant", "mean determinant", determinant, 0.0, scale=1.0, wrong=wrong, resolve=0.2)
     assert claim, claim
     assert claim.noticeable < 0.06
 

@@ -65,6 +65,8 @@ def test_the_environment_keeps_only_what_the_caller_decides(hostile):
     assert (sees["PATH"], sees["PYTHONPATH"]) == (hostile["PATH"], str(ROOT))
     own = {"TZ", "PYTHONUTF8", "PYTHONHASHSEED", "MPLBACKEND", "IPYTHONDIR", "OMP_NUM_THREADS"}
     assert all(sees[name] != hostile[name] for name in own)
+    own = {"TQDM_DISABLE": "1", "LC_ALL": "C", "TZ": "UTC", "PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
+    assert own.items() <= sees.items()
     assert not {"LANG", "JUPYTER_PATH", "MATPLOTLIBRC", "PYTHONSTARTUP", "COLUMNS", "NO_COLOR", "VIRTUAL_ENV"} & set(
         sees
     )

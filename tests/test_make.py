@@ -1,5 +1,6 @@
 """The commands of the Makefile on a small checkout: in any folder, with POSIX tools, nothing lost or left running."""
 
+import csv
 import os
 import re
 import shutil
@@ -9,10 +10,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
+import build
 import pytest
-from test_workflow import BODY, ROOT, WAITING, Checkout, seen
+from filelock import FileLock
+from test_workflow import BODY, ROOT, WAITING, Checkout, put, seen
 
 POSIX = "awk cat cp dirname env expr false getconf grep ln ls mkdir mv rm sed sh sleep sort tail test touch tr true"
 TOOLS = [*POSIX.split(), "bash", "make"]  # Snakemake wants bash
@@ -54,6 +58,18 @@ class Made(Checkout):
         out, errors = process.communicate(timeout=300)
         return process.returncode, "".join(f"{line}\n" for line in seen(out + errors))
 
+    def planned(self) -> dict[str, dict[str, str]]:
+        """Return what the workflow says of every file that it makes for the book."""
+        done = self.script("workflow/build.py", "snakemake", "--detailed-summary", "book")
+        assert done.returncode == 0, done.stderr
+        return {row["output_file"]: row for row in csv.DictReader(done.stdout.splitlines(), delimiter="\t")}
+
+
+def files(root: Path, *places: str) -> set[str]:
+    """Return the files at these places and below, relative to ``root``."""
+    found = [path for place in places for path in [root / place, *(root / place).rglob("*")] if path.is_file()]
+    return {str(path.relative_to(root)) for path in found if "__pycache__" not in path.parts}
+
 
 @pytest.fixture
 def checkout(tmp_path):
@@ -68,6 +84,9 @@ def test_the_site_of_a_checkout_in_any_folder_is_replaced_whole_or_not_at_all(tm
     checkout = Made(tmp_path / "a b é")
     for name in ("01_first", "02_second"):
         checkout.write(name, HEADING + BODY)
+    checkout.list("01_first", "02_second", "book/extra")
+    removed = ("book/extra.md", "book/_static/deep/more.css", "notebooks/data/second/part/table.csv")
+    put(checkout.root, dict.fromkeys(removed, "# Extra\n"))
     index = checkout.root / "book" / "index.md"
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -81,7 +100,18 @@ def test_the_site_of_a_checkout_in_any_folder_is_replaced_whole_or_not_at_all(tm
     status, seen = checkout.made("book", env=environment)
     assert status == 0, seen
     first = pages()
-    assert {"index.html", "01_first.html", "02_second.html"} <= set(first)
+    assert {"index.html", "01_first.html", "02_second.html", "extra.html"} <= set(first)
+    assert not list((checkout.root / "_build" / "html").rglob("*.map"))
+
+    shown = ("book", "notebooks/data", "srlib", "_build/src/notebooks", "_config.yml", "_toc.yml", "requirements.lock")
+    sources = set(checkout.planned()["_build/site.built"]["input-file(s)"].split(","))
+    scripts = {name for name in sources if name.startswith("workflow/")}
+    assert sources == files(checkout.root, *shown) | scripts | {"_build/claims.verified"}
+    assert scripts >= {f"workflow/{name}.py" for name in ("publish", "performance", "portable", "differences", "seeds")}
+    for name in removed[1:]:
+        (checkout.root / name).write_text("an edit under an old date\n")
+        os.utime(checkout.root / name, (0, 0))
+    assert checkout.planned()["_build/site.built"]["plan"] == "update pending"
 
     built = checkout.root / "_build" / "html"
     built.rename(built.with_name("html.previous"))  # as a run leaves it that is killed in the middle of the swap
@@ -94,12 +124,55 @@ def test_the_site_of_a_checkout_in_any_folder_is_replaced_whole_or_not_at_all(tm
 
     index.write_text("# Neuer Index\n", encoding="utf-8")
     checkout.list("01_first")
-    (checkout.root / "notebooks" / "02_second.py").unlink()
+    for name in ("notebooks/02_second.py", *removed):
+        (checkout.root / name).unlink()
     status, seen = checkout.made("book", env=environment)
     assert status == 0, seen
-    assert set(first) - set(pages()) == {"02_second.html"}
+    assert set(first) - set(pages()) == {"02_second.html", "extra.html"}
+    left = files(checkout.root, "_build/html", "_build/src")
+    gone = {Path(name).stem for name in ("02_second", *removed)}
+    assert [name for name in left if Path(name).stem in gone] == [], "from the site and from its source"
     assert "Neuer Index" in pages()["index.html"].decode()
     assert not list((checkout.root / "_build").glob("html?*"))
+    assert checkout.planned()["_build/site.built"]["plan"] == "no update"
+    shutil.rmtree(built)
+    assert checkout.planned()["_build/site.built"]["plan"] == "update pending", "a site that was removed is made again"
+
+
+@pytest.fixture
+def signals():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_build_says_what_failed_in_this_run_and_nothing_of_an_earlier_one(tmp_path, monkeypatch, capsys, signals):
+    monkeypatch.setattr(build, "BUILD", tmp_path)
+    monkeypatch.setattr(build, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(build, "FileLock", partial(FileLock, is_singleton=True))  # all builds here are of one process
+
+    def said(status=1, **written):
+        def snakemake(arguments, environment):
+            for name, text in written.items():
+                Path(environment[name]).write_text(text)
+            return status
+
+        monkeypatch.setattr(build, "snakemake", snakemake)
+        if status:
+            with pytest.raises(SystemExit) as stopped:
+                build.build("book", [])
+            assert stopped.value.code == status
+        else:
+            build.build("book", [])
+        return capsys.readouterr().err.splitlines()
+
+    end = "make book failed; its logs are in _build/logs/"
+    assert said(BOOK_ERRORS="error: one\nerror: two\n", BOOK_LOG="one, too") == ["error: one", "error: two", end]
+    assert said(BOOK_LOG="a file\n  is missing\n") == ["error: a file is missing", end], "Snakemake's own"
+    assert said() == [end]
+    assert said(BOOK_ERRORS="error: three\n", status=3) == ["error: three", end]
+    assert said(status=0) == []
 
 
 def test_independent_notebooks_go_on_and_all_failures_are_summed_up(checkout):

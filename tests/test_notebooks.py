@@ -90,7 +90,7 @@ def test_stored_claims_hold_and_their_records_are_complete(source):
     fields = {"id", "statement", "kind", "prediction", "estimate", "interval", "verdict", "slack", "rejected", "seed"}
     for record in records:
         assert fields | {"noticeable", "false_alarm"} <= set(json.loads(json.dumps(record)))
-        assert record["verdict"] == "pass"
+        assert record["verdict"] == "holds"
         assert record["rejected"] or record["kind"] == "empirical"
 
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,6 +171,19 @@ def test_an_output_that_depends_on_the_last_bits_is_found(checkout):
     assert only.returncode == 0, only.stderr
     assert "1 outputs of 1 notebook, no cells differ" in only.stdout
 
+    planned = ["workflow/build.py", "snakemake", "--summary", "_build/portable/jitter/02_rounded.ipynb"]
+    assert "update pending" not in script(checkout, *planned).stdout
+    for file, old, new in (
+        ("portable", "prelude=JITTER", "prelude=JITTER, threads=2"),
+        ("jitter", "SEED = 1", "SEED = 2"),
+    ):
+        path = checkout / "workflow" / f"{file}.py"
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        assert "update pending" in script(checkout, *planned).stdout, f"{file}.py decides what that machine shows"
+        path.write_text(text, encoding="utf-8")
+
     (published,) = (checkout / "notebooks" / "data" / "portable").iterdir()
     results = json.loads(published.read_text(encoding="utf-8"))["machines"]["jitter"]
     assert [len(results[name]["differ"]) for name in ("01_exact", "02_rounded")] == [1, 0], "one does not undo another"
@@ -180,6 +195,52 @@ def test_unknown_machines_and_notebooks_are_named(checkout):
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no machine or notebook 'vax': the machines are own, threads,")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_every_compared_output_counts_in_the_digest(monkeypatch, tmp_path):
+    """And nothing else, so that a table of the book is about the outputs that are stored."""
+
+    def digest(*outputs):
+        cells = [new_code_cell("1", id="a"), new_code_cell("2", id="b", outputs=list(outputs))]
+        nbformat.write(new_notebook(cells=cells), tmp_path / "01.ipynb")
+        return portable.digest("01")
+
+    def shown(text, picture="A"):
+        return new_output("display_data", data={"text/plain": text, "image/png": picture})
+
+    monkeypatch.setattr(portable, "REFERENCES", tmp_path)
+    one = digest(shown("1"), shown("2"), shown("3"))
+    assert one == digest(shown("1"), shown("2"), shown("3", picture="B"))
+    for outputs in (["0", "2", "3"], ["1", "0", "3"], ["1", "2", "0"], ["1", "2"], ["1", "2", "3", "4"]):
+        assert digest(*map(shown, outputs)) != one
+
+
+def test_a_new_result_replaces_the_old_one_of_its_notebook_and_machine_only(monkeypatch, tmp_path):
+    monkeypatch.setattr(portable, "ROOT", tmp_path)
+    monkeypatch.setattr(portable, "TABLES", tmp_path)
+    portable.publish({"plain": {"01": "old", "02": "old"}, "jitter": {"01": "old"}})
+    portable.publish({"plain": {"02": "new"}})
+    (path,) = tmp_path.iterdir()
+    found = json.loads(path.read_text(encoding="utf-8"))["machines"]
+    assert found == {name: {} for name in portable.MACHINES} | {
+        "plain": {"01": "old", "02": "new"},
+        "jitter": {"01": "old"},
+    }
+
+
+def test_versions_are_those_of_the_kernel_that_ran(monkeypatch, tmp_path, capsys):
+    notebook = new_notebook(cells=[new_code_cell("1", id="a", outputs=[new_output("stream", text="1")])])
+    for folder in ("stored", "there/plain"):
+        (tmp_path / folder).mkdir(parents=True)
+        nbformat.write(notebook, tmp_path / folder / "01.ipynb")
+    monkeypatch.setattr(portable, "REFERENCES", tmp_path / "stored")
+    monkeypatch.setattr(portable, "FOLDER", tmp_path / "there")
+    assert portable.compare("plain", "01")["versions"]["torch"] == torch.__version__
+    notebook.metadata["versions"], notebook.cells[0].outputs[0].text = dict.fromkeys(portable.PACKAGES, "1"), "4"
+    nbformat.write(notebook, tmp_path / "there" / "plain" / "01.ipynb")
+    found = portable.compare("plain", "01")
+    assert (found["versions"]["torch"], found["outputs"], len(found["differ"])) == ("1", 1, 1)
+    assert capsys.readouterr().out == "plain: 01, a, output 1: 1 → 4, 3 units of the last shown digit\n"
 
 
 def test_the_page_shows_what_is_about_the_stored_outputs_only(monkeypatch, tmp_path):

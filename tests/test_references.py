@@ -1,5 +1,6 @@
 """Comparing a run with the references, value by value, and making it the new ones, all or nothing."""
 
+import base64
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import nbval.plugin
 import pytest
 from jupytext.cli import jupytext as jupytext_command
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -21,8 +23,12 @@ from differences import Difference, differences, units
 from execute import normalize
 
 PICTURE = """
-# %% mystnb={"figure": {"caption": "A line.", "name": "fig-depth"}, "image": {"alt": "A line."}}
+# %% mystnb={"figure": {"caption": "Another line.", "name": "fig-other"}, "image": {"alt": "Another line."}}
 import matplotlib.pyplot as plt
+_ = plt.plot([1, 0])
+
+# %% mystnb={"figure": {"caption": "A line.", "name": "fig-depth"}, "image": {"alt": "A line."}}
+print("before the picture")
 _ = plt.plot([0, 1])
 """
 
@@ -35,8 +41,8 @@ def shown(data, **metadata):
     return new_output("display_data", data=data, metadata=metadata)
 
 
-def claim(estimate=0.03307, text="F2.depth pass", html="<b>F2.depth</b>", **more):
-    record = {"id": "F2.depth", "estimate": estimate, "interval": [0.03, 0.04], "verdict": "pass"} | more
+def claim(estimate=0.03307, text="F2.depth holds", html="<b>F2.depth</b>", **more):
+    record = {"id": "F2.depth", "estimate": estimate, "interval": [0.03, 0.04], "verdict": "holds"} | more
     return shown({"application/vnd.srlib.claim+json": record, "text/html": html, "text/plain": text})
 
 
@@ -57,11 +63,11 @@ def brief(found):
     [
         ([claim()], [claim(0.03333)], [("claim", "F2.depth estimate", "0.03307", "0.03333", 26)]),
         ([claim()], [claim(interval=[0.03, 0.05])], [("claim", "F2.depth interval[1]", "0.04", "0.05", 1)]),
-        ([claim()], [claim(verdict="fail", text="F2.depth fail")],
-         [("claim", "F2.depth verdict", "pass", "fail", None)]),
+        ([claim()], [claim(verdict="fails", text="F2.depth fails")],
+         [("claim", "F2.depth verdict", "holds", "fails", None)]),
         ([claim(html="<b>1 %</b>")], [claim(html="<b>3 %</b>")], [("claim", "F2.depth", "1", "3", 2)]),
-        ([claim()], [], [("claim", "F2.depth", "F2.depth pass", "", None)]),
-        ([], [claim()], [("claim", "F2.depth", "", "F2.depth pass", None)]),
+        ([claim()], [], [("claim", "F2.depth", "F2.depth holds", "", None)]),
+        ([], [claim()], [("claim", "F2.depth", "", "F2.depth holds", None)]),
         ([glued("1.05")], [glued("1.1")], [("glue", "slope", "1.05", "1.1", 5)]),
         ([glued("1.0", "a"), glued("2.0")], [glued("2.5")],
          [("glue", "a", "1.0", "", None), ("glue", "slope", "2.0", "2.5", 5)]),
@@ -90,6 +96,71 @@ def test_bookkeeping_is_not_compared():
     a, b = notebook(claim(), glued("1")), notebook(claim(), glued("1"))
     a.cells[0].execution_count, a.cells[0].metadata.tags, a.metadata.kernelspec = 3, ["x"], {"name": "other"}
     assert differences(a, b) == []
+
+
+RECORD = {"id": "F2.depth", "estimate": 1.0, "rejected": ["rank", "depth", "law"], "verdict": "holds"}
+TYPES = {  # one output with one value, and another value of it
+    "stdout": (lambda value: stream(f"loss {value}\n"), 1, 2),
+    "stderr": (lambda value: stream(f"loss {value}\n", "stderr"), 1, 2),
+    "name of an error": (lambda name: new_output("error", ename=name, evalue="no"), "ValueError", "TypeError"),
+    "words of an error": (lambda words: new_output("error", ename="ValueError", evalue=words), "no", "not at all"),
+    "traceback": (lambda line: new_output("error", ename="E", evalue="no", traceback=[line]), "here", "there"),
+    "result": (lambda value: new_output("execute_result", data={"text/plain": value}, execution_count=1), "1", "2"),
+    "last entry of a record": (
+        lambda last: shown({"application/vnd.srlib.claim+json": RECORD | {"rejected": ["rank", "depth", last]}}),
+        *("law", "norm"),
+    ),
+    **{
+        mime: (lambda value, mime=mime: shown({"text/plain": "same", mime: value}), "1 and 2", "1 and 3")
+        for mime in (
+            *("text/plain", "text/html", "text/latex", "text/markdown", "application/javascript"),
+            *("image/png", "image/jpeg", "image/svg+xml", "video/mp4", "application/vnd.of-a-kind-of-its-own"),
+        )
+    },
+    **{
+        mime: (lambda value, mime=mime: shown({mime: {"a": [1, {"b": value}]}, "text/plain": "same"}), 2, 3)
+        for mime in ("application/json", "application/vnd.jupyter.widget-view+json", "application/vnd.table+json")
+    },
+}
+
+
+@pytest.fixture
+def nbval_accepts(request, tmp_path):
+    """Whether nbval passes a cell with these outputs whose stored ones are those."""
+    path = tmp_path / "one.ipynb"
+    nbformat.write(notebook(), path)
+    (cell,) = nbval.plugin.IPyNbFile.from_parent(request.session, path=path).collect()
+    cell.colors = nbval.plugin.nocolors
+    return cell.compare_outputs
+
+
+@pytest.mark.parametrize("place", ["alone", "first", "in the middle", "last"])
+@pytest.mark.parametrize("kind", list(TYPES))
+def test_what_nbval_compares_is_compared(kind, place, nbval_accepts):
+    """Changed, missing or new, and wherever it stands among other outputs."""
+    make, one, other = TYPES[kind]
+    others = [claim(), stream("words\n"), glued("1"), stream("warned\n", "stderr"), shown({"text/plain": "text"})]
+    before, after = {"alone": (0, 5), "first": (0, 0), "in the middle": (2, 2), "last": (5, 5)}[place]
+    same, changed = ([*others[:before], make(value), *others[after:]] for value in (one, other))
+    without = [*others[:before], *others[after:]]
+    for reference, fresh in ((same, changed), (same, without), (without, same)):
+        passes = nbval_accepts(fresh, reference)
+        assert (differences(notebook(*fresh), notebook(*reference)) == []) == passes
+    ignored = kind in ("traceback", "image/png", "image/jpeg", "application/vnd.jupyter.widget-view+json")
+    assert nbval_accepts(changed, same) == ignored, "what is ignored is known"
+
+
+@pytest.mark.parametrize("mime", [kind for kind in TYPES if "/" in kind and kind != "text/plain"])
+def test_a_type_that_only_one_version_has_is_a_difference(mime, nbval_accepts):
+    make, value, _ = TYPES[mime]
+    plain, both = [shown({"text/plain": "same"})], [make(value)]
+    for reference, fresh in ((plain, both), (both, plain)):
+        assert (differences(notebook(*fresh), notebook(*reference)) == []) == nbval_accepts(fresh, reference)
+
+
+def test_every_changed_number_of_a_line_is_named():
+    found = differences(notebook(stream("1, 2 and 30\n")), notebook(stream("1, 3 and 31\n")))
+    assert [(d.reference, d.fresh) for d in found] == [("3", "2"), ("31", "30")]
 
 
 def test_cells_are_paired_by_their_sources():
@@ -202,7 +273,13 @@ def test_from_an_edit_to_the_new_reference(checkout):
     assert accepted.returncode == 0, accepted.stderr
     for name in ("01_first", "02_second"):
         assert (checkout.root / "notebooks" / f"{name}.ipynb").read_bytes() == checkout.executed(name).read_bytes()
-    assert (checkout.root / "book" / "_static" / "overview.png").stat().st_size > 1000
+    drawn = [
+        output.data["image/png"]
+        for cell in nbformat.read(checkout.executed("01_first"), as_version=4).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert (checkout.root / "book" / "_static" / "overview.png").read_bytes() == base64.b64decode(drawn[1])
     assert not list(checkout.root.rglob(".*.ipynb*"))
 
     edit(checkout.root / "requirements.lock", "torch", "numpy==2.4.6\ntorch")
@@ -259,7 +336,7 @@ def test_make_compare_fails_without_a_run_and_tells_what_is_there(checkout):
 
 
 def spoil_claim(checkout):
-    edit(checkout.executed("01_first"), '"verdict": "pass"', '"verdict": "fail"')
+    edit(checkout.executed("01_first"), '"verdict": "holds"', '"verdict": "fails"')
 
 
 def spoil_freshness(checkout):
@@ -282,7 +359,7 @@ def spoil_file(checkout):
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (spoil_claim, "claim F2.depth failed (notebooks/01_first, cell-02): what was compared"),
+        (spoil_claim, "claim F2.depth fails (notebooks/01_first, cell-02): what was compared"),
         (spoil_freshness, "01_first is not executed, 02_second is stale: it changed since it was executed"),
         (spoil_picture, "no notebook has the figure fig-depth"),
         (spoil_list, "_toc.yml lists notebooks/02_second.py, which does not exist"),

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "workflow"))
+sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "book" / "_ext")]
 import claims  # noqa: E402
+import offline  # noqa: E402
 import project  # noqa: E402
 
 HEADER = """\
@@ -44,23 +47,35 @@ def seen(text: str) -> list[str]:
     return [line for line in text.splitlines() if not re.search(r"^$|cell/s|s/cell|^make(\[\d+\])?: ", line)]
 
 
+def put(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
 class Checkout:
-    """A project with the real workflow and two notebooks that take no time."""
+    """A project with the real workflow and two notebooks that take no time; its files lie as deep as the real ones."""
 
     def __init__(self, root: Path):
         self.root = root
         shutil.copytree(ROOT / "workflow", root / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
-        for folder in ("srlib", "notebooks", "book"):
-            (root / folder).mkdir()
-        (root / "srlib" / "moments.py").write_text("FACTOR = 1\n")
-        (root / "requirements.lock").write_text("torch==2.13.0\n")
-        (root / "book" / "index.md").write_text("# Index\n")
+        files = {
+            "srlib/__init__.py": "",
+            "srlib/moments/__init__.py": "",
+            "srlib/moments/feature.py": "FACTOR = 1\n",
+            "notebooks/data/second/runs.csv": "1\n",
+            "requirements.lock": "torch==2.13.0\n",
+            "book/index.md": "# Index\n",
+            "book/_static/book.css": "",
+            "book/ranges.csv": "date,id,above,below,note\n",
+        }
+        put(root, files)
         self.list("01_first", "02_second")
         self.write("01_first")
         self.write("02_second")
 
     def list(self, *names: str) -> None:
-        chapters = "".join(f"  - file: notebooks/{name}\n" for name in names)
+        chapters = "".join(f"  - file: {name if '/' in name else f'notebooks/{name}'}\n" for name in names)
         (self.root / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{chapters}")
 
     def write(self, name: str, body: str = BODY, header: str = HEADER) -> None:
@@ -97,8 +112,8 @@ def checkout(tmp_path):
 
 
 def test_only_stale_notebooks_are_executed_and_content_decides(checkout):
-    module = checkout.root / "srlib" / "moments.py"
-    checkout.write("01_first", BODY + "\n# %%\nif not seed:\n    import srlib.moments\n")
+    module, table = checkout.root / "srlib" / "moments" / "feature.py", checkout.root / "notebooks/data/second/runs.csv"
+    checkout.write("01_first", BODY + "\n# %%\nif not seed:\n    import srlib.moments.feature\n")
     assert checkout.run() == (0, "")
     first = checkout.stamps()
     assert set(first) == {"01_first", "02_second"}
@@ -111,9 +126,9 @@ def test_only_stale_notebooks_are_executed_and_content_decides(checkout):
     second = checkout.stamps()
     assert second.items() > first.items(), "no words, no date, and no place in the book makes anything stale"
 
-    checkout.write("02_second", BODY + '\n# %%\nprint("more")\n')
-    module.write_text("FACTOR = 2\n")
-    os.utime(module, (0, 0))  # an edit stays an edit under an old date
+    for file, text in ((module, "FACTOR = 2\n"), (table, "2\n")):
+        file.write_text(text)
+        os.utime(file, (0, 0))  # an edit stays an edit under an old date
     assert checkout.run() == (0, "")
     third = checkout.stamps()
     assert {name for name in third if third[name] != second[name]} == {"01_first", "02_second"}
@@ -152,9 +167,7 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
         "notebooks/figures/parts/other.py": "",
         "notebooks/measurements/one.py": "A = 1\n",
     }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    put(tmp_path, files)
     checkout.write("02_second", BODY + IMPORTING)
     monkeypatch.setattr(project, "ROOT", tmp_path)
 
@@ -183,8 +196,12 @@ def test_a_notebook_is_stale_by_the_code_that_it_imports_and_the_data_that_it_re
     assert stale("notebooks/data/second/part/runs.csv", "2\n") == {"02_second"}
     assert stale("notebooks/data/second/part/more.csv", "1\n") == {"02_second"}
     assert stale("requirements.lock", "torch==2.14.0\n") == {"01_first", "02_second"}
-    (tmp_path / "workflow" / "execute.py").write_text("THREADS = 2\n")
-    assert all(digest != fresh[name] for name, digest in digests().items())
+    (tmp_path / "notebooks/data/second/part/runs.csv").rename(tmp_path / "notebooks/data/second/part/other.csv")
+    assert digests()["02_second"] != fresh["02_second"], "a table's name counts"
+    for script in ("execute", "kernel"):
+        fresh = digests()
+        (tmp_path / "workflow" / f"{script}.py").write_text("THREADS = 2\n")
+        assert all(digest != fresh[name] for name, digest in digests().items()), script
 
     fresh = digests()
     checkout.write("01_first", header=HEADER.replace("Python 3 (ipykernel)", "Python 3"))
@@ -202,9 +219,7 @@ def test_what_a_package_hands_on_is_followed_to_where_it_is_defined(tmp_path, mo
         "srlib/ntk/limit.py": "import torch\n",
         "srlib/rank.py": "def stable_rank(): ...\n",
     }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    put(tmp_path, files)
     monkeypatch.setattr(project, "ROOT", tmp_path)
 
     def imported(text):
@@ -232,6 +247,20 @@ def test_packages_only_hand_on_and_nobody_asks_for_all_experiments():
             assert defined <= {"__all__", "__version__", "def __getattr__"}, path
         experiments = [name for _, name in project._analyse(str(path), path.read_text(encoding="utf-8"))[1]]
         assert "srlib.experiments" not in experiments, f"{path}: they load when asked for; name the one that is used"
+
+
+def test_pages_are_listed_in_reading_order_at_any_depth(tmp_path):
+    contents = {
+        "root": "a",
+        "parts": [
+            {"chapters": [{"file": "b", "sections": [{"file": "c", "sections": [{"file": "d"}]}]}, {"file": "e"}]},
+            {"chapters": [{"file": "f"}]},
+        ],
+        "format": "jb-book",
+    }
+    for shown, pages in ((contents, "abcdef"), ({"root": "a", "chapters": [{"file": "b"}]}, "ab")):
+        (tmp_path / "_toc.yml").write_text(yaml.safe_dump(shown))
+        assert project.toc_files(tmp_path / "_toc.yml") == list(pages)
 
 
 def test_reruns_are_byte_identical(checkout):
@@ -349,18 +378,18 @@ from IPython.display import display
 
 record = {{"id": "{id}", "statement": "{statement}", "kind": "exact", "text": "what was compared", "prediction": 1.0,
           "estimate": 1.02, "interval": [1.0, 1.0], "verdict": "{verdict}", "rejected": {rejected}, "missed": [],
-          "false_alarm": {false_alarm}}}
+          "false_alarm": {false_alarm}, "noticeable": 0.01, "resolve": None}}
 display({{"application/vnd.srlib.claim+json": record, "text/plain": "claim"}}, raw=True)
 """
 
 
-def claims_body(id="F2.depth", verdict="pass", rejected='["rank"]', false_alarm=0.0):
+def claims_body(id="F2.depth", verdict="holds", rejected='["rank"]', false_alarm=0.0):
     return BODY + CLAIM.format(
         id=id, statement=id.split(".")[0], verdict=verdict, rejected=rejected, false_alarm=false_alarm
     )
 
 
-@pytest.mark.parametrize("verdict", ["pass", "fail"])
+@pytest.mark.parametrize("verdict", ["holds", "undecided", "fails"])
 def test_claims_of_the_executed_notebooks_decide_whether_the_workflow_goes_on(checkout, verdict):
     checkout.list("01_first")
     (checkout.root / "notebooks" / "02_second.py").unlink()
@@ -370,36 +399,59 @@ def test_claims_of_the_executed_notebooks_decide_whether_the_workflow_goes_on(ch
     assert [(record["id"], record["notebook"], record["cell"]) for record in records] == [
         ("F2.depth", "01_first", "cell-02")
     ]
-    if verdict == "pass":
+    if verdict == "holds":
         assert (status, message) == (0, "1 claims hold")
     else:
         assert status != 0
-        assert message.startswith("error: claim F2.depth failed (notebooks/01_first, cell-02): what was compared:")
+        state = {"undecided": "is undecided", "fails": "fails"}[verdict]
+        assert message.startswith(f"error: claim F2.depth {state} (notebooks/01_first, cell-02): what was compared:")
         assert not (checkout.root / "_build" / "claims.verified").exists()
 
 
 def record(id="F2.depth", **change):
     return {
         "id": id, "statement": id.split(".")[0], "kind": "exact", "text": "what was compared", "prediction": 1.0,
-        "estimate": 1.02, "interval": [1.0, 1.0], "verdict": "pass", "rejected": ["rank"], "missed": [],
-        "false_alarm": 0.0, "notebook": "01_first", "cell": "cell-02",
+        "estimate": 1.02, "interval": [1.0, 1.0], "verdict": "holds", "rejected": ["rank"], "missed": [],
+        "false_alarm": 0.0, "noticeable": 0.01, "resolve": None, "allowed": None, "undecided": 0.0, "samples": None,
+        "slack": 1.0, "entries": 1, "seed": None, "notebook": "01_first", "cell": "cell-02",
     } | change  # fmt: skip
+
+
+def experiment(**change):
+    return record(**{"id": "I2.gain", "kind": "empirical", "allowed": [0.25, None], "interval": [1.0, 1.1]} | change)
 
 
 @pytest.mark.parametrize(
     ("records", "line"),
     [
         ([record()], None),
-        ([record(verdict="fail")], "claim F2.depth failed (notebooks/01_first, cell-02"),
+        ([record(verdict="fails")], "claim F2.depth fails (notebooks/01_first, cell-02"),
+        ([record(verdict="undecided", missed=["a", "b"])], "predicted 1, found 1.02; it does not reject a, b"),
+        ([record(verdict="undecided", kind="sampled", noticeable=0.03, resolve=0.02)],
+         "it notices 0.03 and asks for 0.02: draw more samples"),
         ([record(rejected=[])], "claim F2.depth has no negative control"),
+        ([experiment(rejected=[])], "claim I2.gain has no negative control"),
+        ([experiment()], None),
+        ([experiment(id="I2.zero", allowed=[0.0, None])], None),
+        ([experiment(allowed=[0.5, None])], "claim I2.gain allows (0.5, None), but its range has been (0.25, None)"),
+        ([experiment(allowed=[0.25, 2.0])], "claim I2.gain allows (0.25, 2.0), but its range has been (0.25, None)"),
+        ([experiment(id="I2.other"), experiment()], "claim I2.other has no entry in"),
+        ([experiment(id="I2.gone"), experiment()], "claim I2.gone was withdrawn on 2026-01-03: give"),
+        ([record(), experiment(id="I2.gain", kind="sampled")], "claim I2.gain is in"),
         ([record(), record()], "claim F2.depth is made 2 times"),
         ([record(false_alarm=0.01)], "false alarm with probability 1.0e-02 > 0.001"),
     ],
-    ids=["all is well", "failed", "no control", "twice", "too many alarms"],
-)
+    ids=lambda value: None if isinstance(value, list) else value,
+)  # fmt: skip
 def test_claims_that_do_not_hold_are_named(tmp_path, monkeypatch, capsys, records, line):
     (tmp_path / "claims.json").write_text(json.dumps(records))
     monkeypatch.setattr(sys, "argv", ["claims.py", "verify", f"{tmp_path}/claims.json"])
+    entries = [("2026-01-01", "I2.gone", "1", "", "first"), ("2026-01-03", "I2.gone", "", "", "withdrawn")]
+    made = {record["id"] for record in records}
+    entered = [("I2.gain", "0.25"), ("I2.zero", "0")]
+    entries[1:1] = [("2026-01-02", name, above, "", "second") for name, above in entered if name in made]
+    names = ("date", "id", "above", "below", "note")
+    monkeypatch.setattr(claims, "entries", lambda: [dict(zip(names, entry, strict=True)) for entry in entries])
     if line:
         with pytest.raises(SystemExit) as stopped:
             project.run(claims.main)
@@ -408,7 +460,35 @@ def test_claims_that_do_not_hold_are_named(tmp_path, monkeypatch, capsys, record
         assert line in shown
     else:
         project.run(claims.main)
-        assert capsys.readouterr().err == "1 claims hold\n"
+        assert capsys.readouterr().err == f"{len(records)} claims hold\n"
+
+
+def test_every_claim_is_collected_wherever_it_stands(tmp_path):
+    def made(id):
+        return new_output("display_data", data={claims.MIME: {"id": id}, "text/plain": id})
+
+    words, picture = new_output("stream", text="words"), new_output("display_data", data={"image/png": "A"})
+    cells = [
+        new_markdown_cell("Text", id="cell-00"),
+        new_code_cell("1", id="cell-01", outputs=[words, made("F2.a"), picture, made("F2.b")]),
+        new_code_cell("2", id="cell-02"),
+        new_code_cell("3", id="cell-03", outputs=[made("F3.c")]),
+    ]
+    paths = [tmp_path / name for name in ("02_b.ipynb", "01_a.ipynb")]
+    nbformat.write(new_notebook(cells=cells), paths[0])
+    nbformat.write(new_notebook(cells=cells[3:]), paths[1])
+    found = [(record["id"], record["notebook"], record["cell"]) for record in claims.collect(paths)]
+    first = [("F2.a", "02_b", "cell-01"), ("F2.b", "02_b", "cell-01"), ("F3.c", "02_b", "cell-03")]
+    assert found == [*first, ("F3.c", "01_a", "cell-03")]
+
+
+def test_all_that_keeps_a_book_from_being_published_is_said_at_once(tmp_path, monkeypatch):
+    (tmp_path / "claims.json").write_text("[]")
+    monkeypatch.setattr(sys, "argv", ["claims.py", "verify", f"{tmp_path}/claims.json"])
+    monkeypatch.setattr(claims, "problems", lambda *_: ["one", "two", "three"])
+    with pytest.raises(SystemExit) as stopped:
+        project.run(claims.main)
+    assert stopped.value.code.splitlines() == ["error: one", "error: two", "error: three"]
 
 
 THEOREM = "```{{prf:theorem}} {label}, depth\n:label: {label}\n\nText.\n```\n"
@@ -437,13 +517,28 @@ def test_claims_and_theorems_are_held_against_each_other(tmp_path, theorem, warn
         "book/index.md": "# Index\n\n```{toctree}\n../notebooks/01_first\n```\n\n" + theorem,
         "notebooks/01_first.md": "# Notebook\n",
     }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+    put(tmp_path, files)
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "dummy", "-W", "--keep-going", tmp_path, tmp_path / "site"]
     done = subprocess.run(command, text=True, capture_output=True, check=False, env=os.environ | {"NO_COLOR": "1"})
     assert done.stderr.replace(f"{tmp_path}/", "").splitlines() == warnings
     assert (done.returncode != 0) == bool(warnings)
+
+
+def test_the_site_brings_mathjax_along_and_loads_nothing_of_thebe(tmp_path):
+    """What this theme asks for but needs a network; a script is a name or, with attributes or a body, an object."""
+    body = SimpleNamespace(attributes={"body": "const thebe_selector = 1"})
+    scripts = ["_static/sphinx-thebe.js", "https://unpkg.com/Thebe@0.8", body, "_static/theme.js"]
+    context = {"script_files": list(scripts)}
+    offline.drop_thebe(None, "page", "page.html", context, None)
+    assert context["script_files"] == scripts[3:]
+    app = SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=tmp_path)
+    offline.copy_mathjax(app, ValueError("the build failed"))
+    assert list(tmp_path.iterdir()) == []
+    offline.copy_mathjax(app, None)
+    mathjax = tmp_path / "_static" / "mathjax"
+    assert (mathjax / "tex-chtml-full.js").stat().st_size > 1e6
+    assert list((mathjax / "output/chtml/fonts/woff-v2").glob("*.woff")) != []
+    assert (mathjax / "input/tex/extensions/ams.js").is_file()
 
 
 @pytest.mark.parametrize("factor", [1.02, 0.98])
@@ -468,7 +563,7 @@ def test_a_wrong_constant_in_the_feature_norm_fails_the_build_and_names_the_clai
     process = checkout.start("_build/claims.verified", env=os.environ | {"PYTHONPATH": str(tmp_path)})
     _, message = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert re.search(r"claim F2\.[a-z0-9-]+ failed \(notebooks/04_feedforward", message), message
+    assert re.search(r"claim F2\.[a-z0-9-]+ (fails|is undecided) \(notebooks/04_feedforward", message), message
 
 
 def test_addresses_come_from_the_publishing_workflow_only(checkout):

@@ -2,6 +2,7 @@
 
 build.py book JOBS [TARGET...]           the book, or other files of the workflow
 build.py sweep JOBS PROFILE EXECUTOR     the tables of the initialization sweep
+build.py seeds JOBS COUNT EXECUTOR       what the claims come to under fresh seeds
 """
 
 import importlib.util
@@ -40,7 +41,8 @@ def build(command: str, arguments: list[str]) -> None:
             signal.signal(number, stop)
     LOGS.mkdir(parents=True, exist_ok=True)  # raises where nothing can be written, before anything runs
     errors, log = LOGS / f"{command}.errors", LOGS / f"{command}.log"
-    kind = "make sweep" if command == "sweep" else "make book or make portable"  # those two share notebooks
+    # Those two share notebooks.
+    kind = f"make {command}" if command in ("sweep", "seeds") else "make book or make portable"
     lock = FileLock(BUILD / f".{kind.split()[1]}.lock")
     other = ""
     try:
@@ -144,6 +146,13 @@ def main() -> None:
             check_executor(executor)
             options = [] if executor == "local" else ["--executor", executor]
             build("sweep", ["--jobs", jobs, *options, "--", f"_build/sweep/{profile}/tables/provenance.json"])
+        case ["seeds", jobs, count, executor]:
+            check_jobs(jobs)
+            if not count.isdecimal() or int(count) == 0:
+                raise ProjectError(f"SEEDS={count}: give a whole number of at least 1, such as SEEDS=50")
+            check_executor(executor)
+            options = [] if executor == "local" else ["--executor", executor]
+            build("seeds", ["--jobs", jobs, *options, "--", f"_build/seeds/tables-{int(count)}/provenance.json"])
         case ["snakemake", *arguments]:  # within a build, or to ask what it would do
             child([*OPTIONS, *arguments])
         case _:

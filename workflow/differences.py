@@ -1,6 +1,7 @@
 """In which values two versions of a notebook differ, and by how much relative to their rounding.
 
-Compared are the cells' sources, and of the outputs what nbval compares: everything but pictures and bookkeeping.
+Compared are the cells' sources, and of the outputs what nbval compares: everything but bitmaps, and the numbers that
+widgets get at random.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:  # importing it would slow down every start of the workflow
     from nbformat import NotebookNode
 
 _GLUED = "application/papermill.record/"
+_NOT_COMPARED = {"image/png", "image/jpeg", "application/vnd.jupyter.widget-view+json"}
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -84,7 +86,7 @@ def outputs(cell: NotebookNode) -> list[tuple[str, str, dict]]:
         if output.output_type == "error":
             shown.append(("output", "", {"error": f"{output.ename}: {output.evalue}"}))
             continue
-        data = {mime: content for mime, content in output.data.items() if "image/" not in mime}
+        data = {mime: content for mime, content in output.data.items() if mime not in _NOT_COMPARED}
         first = sorted(data, key=lambda mime: (not mime.endswith("json"), mime != "text/plain", mime))
         content = {mime: data[mime] for mime in first}
         record = next((value for value in data.values() if isinstance(value, dict) and "id" in value), None)

@@ -304,8 +304,11 @@ def announce(output: Path) -> None:
     from claims import collect  # here, since importing srlib would slow every job of the workflow down
 
     records = collect([output])
-    failed = [record["id"] for record in records if record["verdict"] != "pass"]
-    print(f"{output}: {len(records)} claims, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}")
+    parts = [f"{output}: {len(records)} claims"]
+    for verdict, words in (("fails", "fail"), ("undecided", "are undecided")):
+        found = [record["id"] for record in records if record["verdict"] == verdict]
+        parts.append(f"{len(found)} {words}{': ' if found else ''}{', '.join(found)}")
+    print("; ".join(parts))
 
 
 if __name__ == "__main__":

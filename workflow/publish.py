@@ -11,6 +11,7 @@ import sys
 
 import performance
 import portable
+import seeds
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -41,7 +42,12 @@ def main() -> None:
     stage_configuration()
     generated = SOURCE / "book" / "generated"
     generated.mkdir()
-    pages = {"environment": environment(), "parameters": parameters(), "portable": portable.page()}
+    pages = {
+        "environment": environment(),
+        "parameters": parameters(),
+        "portable": portable.page(),
+        "seeds": seeds.page(),
+    }
     shutil.copytree(ROOT / "notebooks" / "data", generated / "data")
     pages["performance"] = performance.page(performance.load(generated / "data" / "performance"))
     for name, (image, lead) in figures(EXECUTED / f"{name}.ipynb" for name in notebooks()).items():

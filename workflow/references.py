@@ -60,7 +60,7 @@ def compare(folder: Path | None = None) -> None:
 
 def accept() -> None:
     """Take the whole run or nothing of it."""
-    from claims import collect, problems  # here, since importing srlib would slow a comparison down
+    from claims import collect, entries, problems  # here, since importing srlib would slow a comparison down
 
     if waiting := pending():
         raise ProjectError(
@@ -70,7 +70,7 @@ def accept() -> None:
     paths = [EXECUTED / f"{name}.ipynb" for name in notebooks()]
     for path in paths:
         read_notebook(path)
-    if lines := problems(collect(paths)):
+    if lines := problems(collect(paths), entries()):
         raise ProjectError("\nerror: ".join([*lines, "a run with these cannot become the reference"]))
     pictures = figures(paths)
     if PICTURE not in pictures:

@@ -17,9 +17,12 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from srlib.check import describe as words
+
 _PAGE = "book/claims"
-_MARKS = {"pass": "✓", "fail": "✗"}
-_KINDS = {"exact": "exact up to rounding", "sampled": "sampled", "empirical": "experiment"}
+_MARKS = {"holds": "✓", "undecided": "?", "fails": "✗"}
+_KINDS = {"exact": "exact up to rounding", "bound": "inequality", "sampled": "sampled", "empirical": "experiment"}
+_PLURALS = {"exact": "exact up to rounding", "bound": "inequalities", "sampled": "sampled", "empirical": "experiments"}
 _THEOREMS = ("theorem", "proposition", "lemma", "corollary")
 
 logger = logging.getLogger(__name__)
@@ -68,11 +71,11 @@ class ClaimChips(SphinxRole):
 class Verdict(SphinxRole):
     def run(self):
         verdicts = [claim["verdict"] for claim in self.env.srlib_claims if claim["statement"] == self.text]
-        worst = "pass" if verdicts and set(verdicts) == {"pass"} else "fail"
+        worst = next((verdict for verdict in ("fails", "undecided") if verdict in verdicts), "holds")
         chip = link(
             self, _PAGE, f"claims-{self.text.lower()}", f"{_MARKS[worst]} {self.text}", f"claim-chip claim-{worst}"
         )
-        chip["reftitle"] = f"{verdicts.count('pass')} of {len(verdicts)} checks of {self.text} hold"
+        chip["reftitle"] = f"{verdicts.count('holds')} of {len(verdicts)} checks of {self.text} hold"
         return [chip], []
 
 
@@ -112,35 +115,51 @@ class ClaimsList(SphinxDirective):
 def order(claim: dict) -> tuple[int, int]:
     """Sort as the book argues: S, M, F, N, C, I, X, G."""
     letter, number = claim["statement"][0], int(claim["statement"][1:])
-    return "SMFNCIXG".find(letter), number
+    return "SMFNCIXGP".find(letter), number
 
 
 def summary(claims: list[dict]) -> str:
-    counts = ", ".join(f"{sum(claim['kind'] == kind for claim in claims)} {name}" for kind, name in _KINDS.items())
-    failed = sum(claim["verdict"] != "pass" for claim in claims)
+    counts = ", ".join(f"{sum(claim['kind'] == kind for claim in claims)} {name}" for kind, name in _PLURALS.items())
+    verdicts = [claim["verdict"] for claim in claims]
     alarm = sum(claim["false_alarm"] for claim in claims)
+    sampled, experiments = (
+        sum(claim["undecided"] for claim in claims if claim["kind"] == kind) for kind in ("sampled", "empirical")
+    )
     return (
-        f"{len(claims)} claims ({counts}); {failed} failed; together they reject "
-        f"{sum(len(claim['rejected']) for claim in claims)} wrong alternatives. With a fresh seed the probability that "
-        f"any of the sampled ones raises a false alarm is at most {alarm:.1e}."
+        f"{len(claims)} claims ({counts}): {verdicts.count('holds')} hold, {verdicts.count('fails')} fail, "
+        f"{verdicts.count('undecided')} are undecided; together they reject "
+        f"{sum(len(claim['rejected']) for claim in claims)} wrong alternatives. With fresh seeds the probability that "
+        f"any of the sampled ones raises a false alarm is at most {alarm:.1e}; {sampled:.2g} of them and "
+        f"{experiments:.2g} of the experiments are expected to be undecided."
     )
 
 
 def describe(claim: dict) -> list[str]:
-    low, high = claim["interval"]
     which = f", the tightest of {claim['entries']}" if claim["entries"] > 1 else ""
-    facts = [f"{_KINDS[claim['kind']]}{which}: predicted {claim['prediction']:g}, found {claim['estimate']:g}"]
-    if claim["kind"] != "exact":
-        facts[0] += f" in [{low:g}, {high:g}]"
-    facts.append(f"slack {claim['slack']:g}; would have noticed an error of {100 * claim['noticeable']:.2g} %")
+    facts = [f"{_KINDS[claim['kind']]}{which}: {words(claim)}"]
+    if claim["kind"] == "empirical":
+        facts.append(f"slack {claim['slack']:g}")
+    else:
+        facts.append(f"slack {claim['slack']:g}; would have noticed an error of {percent(claim['noticeable'])}")
+        if claim["resolve"] is not None:
+            facts[-1] += f" ({percent(claim['resolve'])} was asked for)"
     if claim["samples"]:
         seed = "" if claim["seed"] is None else f", seed {claim['seed']}"
         facts[-1] += f"; {claim['samples']} independent replicates{seed}"
+        facts.append(f"with a fresh seed: undecided with probability {chance(claim['undecided'])}")
     if claim["rejected"]:
         facts.append(f"rejected: {', '.join(claim['rejected'])}")
     if claim["missed"]:
         facts.append(f"NOT rejected: {', '.join(claim['missed'])}")
     return facts
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def chance(probability: float) -> str:
+    return f"{probability:.2g}" if probability >= 1e-6 else "below 1e-6"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

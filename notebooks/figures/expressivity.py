@@ -10,10 +10,10 @@ __all__ = ["circle", "kinks", "lengths", "pieces", "regions", "spread"]
 
 
 def kinks(counts, rank_one, predicted):
-    """Kinks of four layers by stable rank, shape (networks, 4), those of rank-one layers, and their predicted mean."""
-    layer = torch.arange(1, 5)
+    """Kinks of three layers by stable rank, shape (networks, 3), those of rank-one layers, and their predicted mean."""
+    layer = torch.arange(1, 4)
     fig, axes = plotting.figure(1, 2, size=(8.8, 3.6))
-    for ax, limits in zip(axes, ((0, 36), (31.2, 32.8)), strict=True):
+    for ax, limits in zip(axes, ((0, 27), (23.4, 24.6)), strict=True):
         ax.axhline(predicted, color="0.3", linewidth=1.4, label="X1: $2n_l$")
         colors = plotting.palette(list(counts))
         for i, ((r, c), color) in enumerate(zip(counts.items(), colors, strict=True)):
@@ -30,7 +30,7 @@ def kinks(counts, rank_one, predicted):
 
 def spread(families, tails):
     """Stable and participation ranks of each family of spectra with the relative spreads in layers 3 and 6, shape
-    (ranks, 2); and the kinks of layer 4 over their mean, by law, shape (networks,).
+    (ranks, 2); and the kinks of layer 3 over their mean, by law, shape (networks,).
     """
     fig, axes = plotting.figure(1, 3, size=(9.6, 3.6))
     axes[1].sharey(axes[0])
@@ -51,7 +51,7 @@ def spread(families, tails):
         axes[2].step(x.sort().values, above, where="pre", color=color, label=name)
     axes[2].axvline(1, color="0.3", linestyle="--", linewidth=1, label="mean")
     axes[2].set(yscale="log", ylim=(1e-3, 1.3), xlim=(0, 8))
-    axes[2].set(xlabel="kinks of layer 4 over $2n$", ylabel="share of networks above")
+    axes[2].set(xlabel="kinks of layer 3 over $2n$", ylabel="share of networks above")
     plotting.legend(axes[2])
     return fig
 

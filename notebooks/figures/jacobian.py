@@ -48,7 +48,7 @@ def angles(before, after, names, p, spread):
     leading = (1 / axis - 1 / 128).sqrt()
     plotting.theory(right, axis, leading, color="0.3", label=r"$\sqrt{1/p-1/n}$")
     p, spread = p.repeat_interleave(spread.shape[1]), spread.flatten()
-    rows = zip(names, p.chunk(4), spread.chunk(4), plotting.palette(4), strict=True)
+    rows = zip(names, p.chunk(3), spread.chunk(3), plotting.palette(3), strict=True)
     for name, x, y, color in rows:
         plotting.points(right, x, y, color=color, label=name)
     right.set(yscale="log", ylim=(0.003, 0.5), xlabel="participation rank $p$")

@@ -9,7 +9,7 @@ from scipy.special import digamma, gammaln
 
 from measurements.feedforward import squared_norms
 from srlib import Ensemble, Network, feedforward, haar, sample, spectra
-from srlib.moments import log_growth
+from srlib.moments import feature_norm, log_growth
 
 __all__ = [
     "biased",
@@ -48,8 +48,10 @@ def pre_activations(network, x):
 
 
 def signs(network, x):
-    """Signs of the pre-activations at one input, all layers in a row, shape (networks, neurons); 0 once it is dead."""
-    return torch.cat(pre_activations(network, x.unsqueeze(0)), -1).squeeze(1).sign()
+    """Signs of the pre-activations at every input, all layers in a row, shape (networks, inputs, neurons); 0 once it is
+    dead.
+    """
+    return torch.cat(pre_activations(network, x), -1).sign()
 
 
 def _excess(network, x):
@@ -57,30 +59,36 @@ def _excess(network, x):
     return torch.stack([a.sign().sum(-1) for a in pre_activations(network, x)], -1)
 
 
-def gate_covariances(network, x, mean):
+def gate_covariances(ensemble, network, x, chunk=1_000):
     """Excess of open gates in layer l times the deviation of ||h_1||^2, ..., ||h_L||^2 and ||J||_F^2 from their means,
-    relative to these; means over the inputs, shape (networks, L, L + 1).
+    relative to these; means over the inputs, shape (networks, L, L + 1). The weights are the network's, all else the
+    ensemble's.
     """
-    J2 = feedforward.jacobian(network, x).square().sum((-1, -2)).unsqueeze(-1)
-    size = torch.cat([squared_norms(network, x)[..., 1:], J2], -1) / mean
-    return torch.einsum("bil,bij->blj", _excess(network, x), size - 1) / len(x)
+    network, found = replace(network, negative_slope=ensemble.negative_slope), []
+    mean = feature_norm(ensemble).mean[1:]
+    mean = torch.cat([mean, x.shape[1] * mean[-1:]])
+    for start in range(0, len(network), chunk):
+        some = network[start : start + chunk]
+        J2 = feedforward.jacobian(some, x).square().sum((-1, -2)).unsqueeze(-1)
+        size = torch.cat([squared_norms(some, x)[..., 1:], J2], -1) / mean
+        found.append(_excess(some, x).mT @ (size - 1) / len(x))
+    return torch.cat(found)
 
 
 def gains(network, x):
-    """At one input, open gates less closed ones over the root of their number, ||a_l||^2 / ||h_{l-1}||^2, and
-    ||h_l||^2 / ||h_{l-1}||^2, shape (networks, L) each.
+    """Open gates less closed ones over the root of their number, ||a_l||^2 / ||h_{l-1}||^2, and
+    ||h_l||^2 / ||h_{l-1}||^2, shape (networks, inputs, L) each.
     """
-    x = x.unsqueeze(0)
-    A = torch.stack([a.square().sum((1, 2)) for a in pre_activations(network, x)], -1)
-    X, excess = squared_norms(network, x).squeeze(1), _excess(network, x).squeeze(1)
-    sizes = torch.tensor(network.widths[1:])
-    return excess / sizes.sqrt(), A / X[:, :-1], X[:, 1:] / X[:, :-1]
+    A = torch.stack([a.square().sum(-1) for a in pre_activations(network, x)], -1)
+    X, sizes = squared_norms(network, x), torch.tensor(network.widths[1:])
+    return _excess(network, x) / sizes.sqrt(), A / X[..., :-1], X[..., 1:] / X[..., :-1]
 
 
 def products(signs):
-    """The signs themselves, and the product of every two, shape (networks, n + n (n - 1) / 2)."""
-    i, j = torch.triu_indices(signs.shape[1], signs.shape[1], 1)
-    return torch.cat([signs, signs[:, i] * signs[:, j]], -1)
+    """The signs themselves, and the product of every two, means over the inputs, shape (networks, n + n (n - 1) / 2)."""
+    i, j = torch.triu_indices(signs.shape[-1], signs.shape[-1], 1)
+    pairs = signs.mT @ signs / signs.shape[1]
+    return torch.cat([signs.mean(1), pairs[:, i, j]], -1)
 
 
 def biased(network, bias):
@@ -108,8 +116,8 @@ def flipped(network):
 
 
 def patterns(network, x):
-    """How many of the networks have each pattern of open gates at one input, shape (2^neurons,)."""
-    gates = (signs(network, x) > 0).long()
+    """How many of the networks have each pattern of open gates at the one input, shape (2^neurons,)."""
+    gates = (signs(network, x).squeeze(1) > 0).long()
     code = gates @ 2 ** torch.arange(gates.shape[1])
     return code.bincount(minlength=2 ** gates.shape[1])
 
@@ -184,12 +192,12 @@ def skewness(z):
     return (z**3).mean(-1)
 
 
-def kernel_samples(m, angles, slope, count, generator):
-    """<phi(a), phi(b)> for a, b in R^m of lengths 2 and 3 at each angle, in random positions, (count, angles)."""
+def kernel_samples(m, angles, slopes, count, generator):
+    """<phi(a), phi(b)> for a, b in R^m of lengths 2 and 3 at each angle, in random positions, (count, slopes, angles)."""
     Q = haar.orthogonal(m, 2, batch=count, generator=generator)
     first, second = 2 * Q[..., :1], 3 * (Q @ torch.stack([angles.cos(), angles.sin()]))
-    phi = [torch.where(z > 0, z, slope * z) for z in (first, second)]
-    return (phi[0] * phi[1]).sum(1)
+    phi = [[torch.where(z > 0, z, slope * z) for z in (first, second)] for slope in slopes]
+    return torch.stack([(a * b).sum(1) for a, b in phi], 1)
 
 
 def overlaps(layer, cosine, count, generator):
@@ -211,25 +219,27 @@ def turned(W, angles):
 
 
 def cosine_errors(layer, angles, count, generator):
-    """Mean square of cos theta' - cos theta over disjoint pairs of coordinates, shape (angles, count)."""
+    """Mean square of cos theta' - cos theta over pairs of coordinates one to three places apart, shape (angles, count)."""
     (shape,), (r,) = layer.shapes, layer.stable_ranks
     W = sample(shape, r, law=layer.law, batch=count, generator=generator)
-    first, second = turned(W, angles)
+    pairs = [torch.stack([W, W.roll(k, -1)], -1).flatten(-2) for k in (1, 2, 3)]
+    first, second = turned(torch.cat(pairs, -1), angles)
     cosine = (first * second).sum(-2) / (first.norm(dim=-2) * second.norm(dim=-2))
     return (cosine - angles.cos()[:, None, None]).square().mean(-1)
 
 
-def gradients(ensemble, generators, x, count):
-    """||J u||^2, averaged over the second half of the coordinate directions u, ||J||_F^2, and ||grad f||^2, means over
-    the inputs, for so many networks a generator: all at once would take much memory. Shape (networks, 3).
+def gradients(ensemble, generator, count, x, chunk=1_000):
+    """||J u||^2, averaged over the second half of the coordinate directions u, ||J||_F^2, and ||grad f||^2, averaged over
+    all cyclic shifts of the readout; means over the inputs, shape (networks, 3).
     """
     found = []
-    for g in generators:
-        network = ensemble.sample(count, generator=g)
-        J = feedforward.jacobian(network, x)
-        gradient = (network.readout[:, None, None] @ J).squeeze(-2)
+    for start in range(0, count, chunk):
+        network = ensemble.sample(min(chunk, count - start), generator=generator)
+        J, n = feedforward.jacobian(network, x), ensemble.widths[-1]
+        readouts = torch.stack([network.readout.roll(k, -1) for k in range(n)], 1)
+        gradient = readouts.unsqueeze(1) @ J
         along = J[..., J.shape[-1] // 2 :].square().sum(-2).mean(-1)
-        parts = [along, J.square().sum((-1, -2)), gradient.square().sum(-1)]
+        parts = [along, J.square().sum((-1, -2)), gradient.square().sum(-1).mean(-1)]
         found.append(torch.stack([v.mean(1) for v in parts], -1))
     return torch.cat(found)
 
@@ -247,11 +257,15 @@ def per_layer(network, x):
 
 
 def singular_values(network, x, depths):
-    """Singular values of the Jacobians of the first layers at one input, shape (networks, n) for each depth."""
+    """Medians of the singular values of the Jacobians of the first layers at one input, shape (n,) for each depth, and
+    the Jacobians' mean stable ranks.
+    """
     parts = [network.weights[:depth] for depth in depths]
     networks = [Network(part, torch.ones(part[-1].shape[:2])) for part in parts]
     jacobians = [feedforward.jacobian(net, x.unsqueeze(0)).squeeze(1) for net in networks]
-    return [torch.linalg.svdvals(J) for J in jacobians]
+    values = [torch.linalg.svdvals(J) for J in jacobians]
+    ranks = [((v / v[:, :1]) ** 2).sum(-1).mean().item() for v in values]
+    return [v.quantile(0.5, dim=0) for v in values], ranks
 
 
 def gaussian(n, count, generators):

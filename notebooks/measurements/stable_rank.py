@@ -46,8 +46,8 @@ class Run(NamedTuple):
 
 
 def train(sizes, images, labels, train_size, *, seed, epochs, batch_size, learning_rate):
-    """Train a ReLU network with PyTorch's default initialization on the first images, by Adam, and measure it twice in
-    each pass over them: the loss on the first 1,000, the accuracy on those held out.
+    """Train a ReLU network with PyTorch's default initialization on the first images, by Adam, and measure it after each
+    pass over them: the loss on the first 1,000, the accuracy on those held out.
     """
     torch.manual_seed(seed)  # PyTorch's layers draw from the default generator
     layers = [nn.Linear(a, b, dtype=torch.float64) for a, b in pairwise(sizes)]
@@ -56,10 +56,8 @@ def train(sizes, images, labels, train_size, *, seed, epochs, batch_size, learni
     data = images, labels, slice(0, 1000), slice(train_size, None)
     history, initial = [_measure(net, *data)], _weights(net)
     for _ in range(epochs):
-        batches = torch.randperm(train_size).split(batch_size)
-        for half in (batches[: len(batches) // 2], batches[len(batches) // 2 :]):
-            _learn(net, optimizer, images, labels, half)
-            history.append(_measure(net, *data))
+        _learn(net, optimizer, images, labels, torch.randperm(train_size).split(batch_size))
+        history.append(_measure(net, *data))
     return Run(*map(np.array, zip(*history, strict=True)), initial, _weights(net))
 
 

@@ -5,12 +5,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MIME", "Claim"]
+__all__ = ["MIME", "Claim", "describe"]
 
 #: Mime type of a claim's JSON record in a notebook's outputs.
 MIME = "application/vnd.srlib.claim+json"
@@ -18,6 +18,9 @@ MIME = "application/vnd.srlib.claim+json"
 
 #: An array of numbers, as every comparison is made.
 Array = NDArray[np.float64]
+
+#: Colour and sign of each verdict.
+_MARKS = {"holds": ("#0b6e4f", "✓"), "undecided": ("#8a5a00", "?"), "fails": ("#b3261e", "✗")}
 
 #: No wrong alternatives.
 NOTHING: Mapping[str, ArrayLike] = MappingProxyType({})
@@ -37,16 +40,22 @@ class Claim:
     statement
         Label of the theorem that is checked, such as ``"F2"``.
     kind
-        ``"exact"``: an identity or inequality, up to rounding; ``"sampled"``: Monte Carlo against an exact
-        prediction; ``"empirical"``: an experiment.
+        ``"exact"``: an identity, up to rounding; ``"bound"``: an inequality; ``"sampled"``: Monte Carlo against exact
+        predictions; ``"empirical"``: an experiment.
     text
         What was compared with what, in a few words.
     prediction, estimate, interval
-        Of the entry with the least slack, when arrays were compared; among equals, of the largest prediction.
+        Of the entry with the least slack, when arrays were compared; among equals, of the largest prediction. An
+        experiment's prediction is the nearer end of what it allows.
+    allowed
+        Ends of the range that an experiment allows, to six digits, ``None`` where it is open; ``None`` for the other
+        kinds.
     entries
         How many numbers were compared.
     verdict
-        ``"pass"`` if the statement held and every wrong alternative was rejected, else ``"fail"``.
+        ``"fails"`` if the statement was rejected; ``"undecided"`` if it was not, but neither was a wrong alternative,
+        if an error that the claim asks to notice could have gone unnoticed, or if an experiment's interval crosses an
+        end of what it allows; else ``"holds"``.
     slack
         Room left, as a fraction of what the check allows: 1 is a match up to rounding, 0 the border, below 0 a failure.
     rejected, missed
@@ -54,8 +63,17 @@ class Claim:
     noticeable
         Smallest relative error of the prediction that the check would have noticed (with probability 0.99 if it is
         a sampled one).
+    resolve
+        Largest noticeable error with which a sampled claim is decided; ``None`` for the other kinds.
+    p_value
+        Probability at most, up to the error of approximate intervals, that the tightest entry of a true statement lies
+        as far off as here; ``None`` for kinds other than sampled.
     false_alarm
-        Probability that a sampled check rejects a true statement, for a fresh seed; 0 for the other kinds.
+        Probability at most that the verdict of a sampled check is ``"fails"`` although the statement is true, for a
+        fresh seed; 0 for the other kinds.
+    undecided
+        Probability that the check with a fresh seed does not give ``"holds"`` for other reasons, computed from this
+        run's means and standard errors; 0 where nothing was drawn.
     samples, seed
         Number of independent replicates and the seed; ``None`` where nothing was drawn.
     """
@@ -67,13 +85,17 @@ class Claim:
     prediction: float
     estimate: float
     interval: tuple[float, float]
+    allowed: tuple[float | None, float | None] | None
     entries: int
     verdict: str
     slack: float
     rejected: tuple[str, ...]
     missed: tuple[str, ...]
     noticeable: float
+    resolve: float | None
+    p_value: float | None
     false_alarm: float
+    undecided: float
     samples: int | None
     seed: int | None
 
@@ -84,17 +106,22 @@ class Claim:
         kind: str,
         text: str,
         slack: Array,
-        controls: Mapping[str, Array],
+        controls: Mapping[str, bool],
         prediction: Array,
         estimate: Array,
         interval: tuple[Array, Array],
         *,
         noticeable: Array,
+        allowed: tuple[float | None, float | None] | None = None,
+        resolve: float | None = None,
+        p_value: float | None = None,
         false_alarm: float = 0.0,
+        straddles: bool = False,
+        undecided: float = 0.0,
         samples: int | None = None,
         seed: int | None = None,
     ) -> Self:
-        """Make the claim that the slacks decide: of the statement's entries, and of each wrong alternative's."""
+        """Make the claim that the slacks of the statement's entries decide, and whether each control was rejected."""
         if not re.fullmatch(r"[A-Z]\d+\.[a-z0-9-]+", id):
             raise ValueError(f"a claim's id must be a statement and a name, such as 'F2.relu-depth', got {id!r}")
         for name in (text, *controls):
@@ -104,8 +131,13 @@ class Claim:
                 )
         tightest = _tightest(slack, prediction)
         low, high = (rounded(end.flat[tightest]) for end in interval)
-        rejected = tuple(name for name, s in controls.items() if s.min() < 0)
+        rejected = tuple(name for name, rejects in controls.items() if rejects)
         missed = tuple(name for name in controls if name not in rejected)
+        coarse = resolve is not None and noticeable.max() > resolve
+        if straddles or (slack.min() >= 0 and (missed or coarse)):
+            verdict = "undecided"
+        else:
+            verdict = "fails" if slack.min() < 0 else "holds"
         return cls(
             id=id,
             statement=id.split(".")[0],
@@ -114,28 +146,34 @@ class Claim:
             prediction=rounded(prediction.flat[tightest]),
             estimate=rounded(estimate.flat[tightest]),
             interval=(low, high),
+            allowed=allowed,
             entries=int(slack.size),
-            verdict="pass" if slack.min() >= 0 and not missed else "fail",
+            verdict=verdict,
             slack=round(rounded(slack.flat[tightest], 10), 2),
             rejected=rejected,
             missed=missed,
             noticeable=rounded(noticeable.max(), 2),
+            resolve=resolve,
+            p_value=None if p_value is None else rounded(min(p_value, 1), 2),
             false_alarm=false_alarm,
+            undecided=rounded(min(undecided, 1), 2) if undecided > 1e-9 else 0.0,
             samples=samples,
             seed=seed,
         )
 
     def __bool__(self) -> bool:
-        return self.verdict == "pass"
+        return self.verdict == "holds"
 
     def __str__(self) -> str:
         parts = [f"{self.id} {self.verdict}", self.text, f"notices {100 * self.noticeable:.2g} %"]
+        if self.resolve is not None and self.noticeable > self.resolve:
+            parts[-1] += f", NOT THE {100 * self.resolve:.2g} % ASKED FOR"
         if self.rejected:
             parts.append("rejects " + ", ".join(self.rejected))
         if self.missed:
             parts.append("DOES NOT REJECT " + ", ".join(self.missed))
         if not self:
-            parts.append(f"predicted {self.prediction:g}, found {self.estimate:g} in {list(self.interval)}")
+            parts.append(describe(asdict(self)))
         return " | ".join(parts)
 
     __repr__ = __str__
@@ -144,15 +182,50 @@ class Claim:
         return {"text/plain": str(self), "text/html": self._chip(), MIME: asdict(self)}
 
     def _chip(self) -> str:
-        passed, *rest = (html.escape(part) for part in str(self).split(" | "))
-        name = passed.rsplit(" ", 1)[0]
-        colour, mark = ("#0b6e4f", "✓") if self else ("#b3261e", "✗")
+        named, *rest = (html.escape(part) for part in str(self).split(" | "))
+        name = named.rsplit(" ", 1)[0]
+        colour, mark = _MARKS[self.verdict]
         return (
             f'<div class="claim claim-{self.verdict}" id="claim-{self.id}" '
             f'style="border-left:4px solid {colour};padding:.2em .7em">'
             f'<strong style="color:{colour}">{mark} {name}</strong> {rest[0]}<br>'
             f"<small>{' · '.join(rest[1:])}</small></div>"
         )
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """Say in the words of a claim's kind what was compared and what came out.
+
+    Parameters
+    ----------
+    record
+        The claim's JSON record, the fields of :class:`Claim`.
+
+    Returns
+    -------
+    str
+        Such as ``"predicted 0.25, found 0.2506 in [0.2487, 0.2525]"``.
+
+    Examples
+    --------
+    >>> describe({"kind": "bound", "prediction": 8.0, "estimate": 6.6})
+    'bound 8, attained 6.6'
+    """
+    estimate = f"{record['estimate']:g}"
+    if record["kind"] == "exact":
+        return f"predicted {record['prediction']:g}, found {estimate}"
+    if record["kind"] == "bound":
+        return f"bound {record['prediction']:g}, attained {estimate}"
+    low, high = record["interval"]
+    inside = f"{estimate} in [{low:g}, {high:g}]"
+    if record["kind"] == "sampled":
+        return f"predicted {record['prediction']:g}, found {inside}"
+    above, below = record["allowed"]
+    if below is None:
+        return f"allowed above {above:g}, found {inside}"
+    if above is None:
+        return f"allowed below {below:g}, found {inside}"
+    return f"allowed {above:g} to {below:g}, found {inside}"
 
 
 def array(values: ArrayLike) -> Array:

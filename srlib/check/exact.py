@@ -1,4 +1,4 @@
-"""Claims of kind exact: identities and inequalities, up to rounding."""
+"""Claims of kinds exact and bound: identities and inequalities, up to rounding."""
 
 from collections.abc import Mapping
 
@@ -53,7 +53,7 @@ def exact(
     Examples
     --------
     >>> exact("S3.orthogonal", "stable rank of a 5 x 5 identity", 5.0, 5.0, wrong={"Gaussian n/4": 5 / 4})
-    S3.orthogonal pass | stable rank of a 5 x 5 identity | notices 1e-08 % | rejects Gaussian n/4
+    S3.orthogonal holds | stable rank of a 5 x 5 identity | notices 1e-08 % | rejects Gaussian n/4
     """
 
     v = array(value)
@@ -70,7 +70,7 @@ def exact(
         "exact",
         text,
         slack,
-        {name: compare(w)[0] for name, w in wrong.items()},
+        {name: bool(compare(w)[0].min() < 0) for name, w in wrong.items()},
         np.broadcast_to(array(prediction), slack.shape),
         shown,
         (shown, shown),
@@ -95,7 +95,7 @@ def bound(id: str, text: str, value: ArrayLike, bound: ArrayLike, *, wrong: Mapp
     Returns
     -------
     Claim
-        Of kind ``exact``. Its slack is the smallest :math:`1 - v_i / b_i`, which is also the smallest relative error
+        Of kind ``bound``. Its slack is the smallest :math:`1 - v_i / b_i`, which is also the smallest relative error
         of the bound that would have been noticed.
 
     Raises
@@ -106,7 +106,7 @@ def bound(id: str, text: str, value: ArrayLike, bound: ArrayLike, *, wrong: Mapp
     Examples
     --------
     >>> bound("S2.tight", "largest singular value", [1.0, 0.5], 1.0, wrong={"half of it": 0.5})
-    S2.tight pass | largest singular value | notices 1e-08 % | rejects half of it
+    S2.tight holds | largest singular value | notices 1e-08 % | rejects half of it
     """
     rounding = 1e-10
 
@@ -121,10 +121,10 @@ def bound(id: str, text: str, value: ArrayLike, bound: ArrayLike, *, wrong: Mapp
     slack = slacks(bound)
     return Claim._settle(
         id,
-        "exact",
+        "bound",
         text,
         slack,
-        {name: slacks(w) for name, w in wrong.items()},
+        {name: bool(slacks(w).min() < 0) for name, w in wrong.items()},
         b,
         v,
         (v, v),

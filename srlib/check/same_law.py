@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from statistics import NormalDist
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 
 from srlib.check.claim import NOTHING, Array, Claim, array
@@ -23,6 +24,7 @@ def same_law(
     second: ArrayLike,
     *,
     wrong: Mapping[str, ArrayLike] = NOTHING,
+    resolve: float = 0.1,
     seed: int | None = None,
     false_alarm: float = FALSE_ALARM,
 ) -> Claim:
@@ -49,6 +51,8 @@ def same_law(
         Independent replicates along the first axis, shapes ``(N, K)`` and ``(M, K)``; at least 500 each.
     wrong
         Wrong alternatives to ``second``, by name; each must be rejected.
+    resolve
+        Largest noticeable distance with which the claim is decided.
     seed
         Seed of the replicates, for the record.
     false_alarm
@@ -73,7 +77,7 @@ def same_law(
     >>> rng = np.random.default_rng(0)
     >>> x, y = rng.normal(size=(2, 40_000, 3))
     >>> same_law("C1.demo", "two normal samples", x, y, wrong={"equal coordinates": y[:, [0, 0, 1]]})
-    C1.demo pass | two normal samples | notices 2.9 % | rejects equal coordinates
+    C1.demo holds | two normal samples | notices 2.8 % | rejects equal coordinates
     """
     first = _rows(first)
 
@@ -84,21 +88,26 @@ def same_law(
         scale = math.sqrt(1 / len(first) + 1 / len(other))
         found = _distances(first, other)
         critical = scale * math.sqrt(math.log(2 * len(found) / false_alarm) / 2)
-        return found, critical, critical + NormalDist().inv_cdf(POWER) * scale / 2
+        return found, critical, scale / 2  # the largest possible standard error at one point
 
-    found, critical, noticeable = distances(second)
-    controls = {name: 1 - d / c for name, (d, c, _) in ((name, distances(other)) for name, other in wrong.items())}
+    found, critical, error = distances(second)
+    others = {name: distances(other) for name, other in wrong.items()}
+    # This run's distance and the next one's both vary, hence the root of two.
+    misses = [NormalDist(d.max(), math.sqrt(2) * error).cdf(c) for d, c, error in others.values()]
     return Claim._settle(
         id,
         "sampled",
         text,
         1 - found / critical,
-        controls,
+        {name: bool(d.max() > c) for name, (d, c, _) in others.items()},
         np.zeros_like(found),
         found,
         (np.maximum(found - critical, 0), np.minimum(found + critical, 1)),
-        noticeable=np.array(noticeable),
+        noticeable=np.array(critical + NormalDist().inv_cdf(POWER) * error),
+        resolve=resolve,
+        p_value=2 * len(found) * math.exp(-((found.max() / (math.sqrt(2) * error)) ** 2)),
         false_alarm=false_alarm,
+        undecided=sum(misses),
         samples=len(first),
         seed=seed,
     )
@@ -118,11 +127,9 @@ def _significant(draws: Array, digits: int = 10) -> Array:
 
 def _distances(x: Array, y: Array) -> Array:
     """Distances of the coordinates, then of the projections of centred pooled ranks."""
-    from scipy.stats import ks_2samp, rankdata  # here, since importing it costs more than all of this module
-
     # Ties get their middle rank: no sample is put first.
-    ranks = (rankdata(np.concatenate([x, y]), axis=0) - 0.5) / (len(x) + len(y)) - 0.5
+    ranks = (scipy.stats.rankdata(np.concatenate([x, y]), axis=0) - 0.5) / (len(x) + len(y)) - 0.5
     projected = ranks @ np.random.default_rng(0).normal(size=(x.shape[1], _PROJECTIONS))
     projected = np.round(projected, 10)  # equal rows stay equal, whatever order a product is summed in
     columns = np.concatenate([ranks, projected], 1).T
-    return np.array([ks_2samp(c[: len(x)], c[len(x) :], method="asymp").statistic for c in columns])
+    return np.array([scipy.stats.ks_2samp(c[: len(x)], c[len(x) :], method="asymp").statistic for c in columns])
