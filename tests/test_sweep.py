@@ -26,6 +26,13 @@ import tables  # noqa: E402
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile"]
 
 
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """Training a cell switches them off for its process, which a worker's later tests share."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A checkout with the real workflow and package, and no notebooks."""
