@@ -34,7 +34,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book test test-code test-random test-notebooks test-book lint wheel serve run compare accept portable \
-	mutants sweep seeds bench clean distclean other-versions
+	mutants sweep seeds level bench clean distclean other-versions
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' Makefile
@@ -66,7 +66,7 @@ book: $(READY) ## execute all stale notebooks, check the claims, build the site 
 test: test-code test-notebooks book test-book ## all tests
 
 test-code: $(READY) ## unit, property and doctest tests, and those of the workflow
-	$(ONE_THREAD) $(BIN)/python -m pytest -q --ignore tests/test_site.py -n $(JOBS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -q --ignore tests/test_site.py -n $(JOBS) --dist worksteal
 
 test-random: $(READY) ## the property tests with other examples every time; those that fail are kept in .hypothesis
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=random -n $(JOBS)
@@ -75,7 +75,7 @@ test-notebooks: $(READY) ## the notebooks against their stored outputs
 	$(BIN)/python -m pytest -q --nbval notebooks -n $(JOBS) --dist loadfile
 
 test-book: $(READY) ## the built book, in a browser where there is one
-	$(BIN)/python -m pytest -q tests/test_site.py
+	$(BIN)/python -m pytest -q tests/test_site.py -n $(JOBS)
 
 lint: $(READY) ## ruff, and mypy over srlib
 	$(BIN)/ruff check .
@@ -110,6 +110,9 @@ sweep: $(READY) ## train the initialization sweep, one job a cell: PROFILE=quick
 seeds: $(READY) ## every sampled claim and experiment under 50 fresh seeds (hours): SEEDS=10 fewer; EXECUTOR=slurm JOBS=100 a cluster
 	@exec $(BIN)/python workflow/build.py seeds "$(JOBS)" "$(SEEDS)" "$(EXECUTOR)"
 	@$(BIN)/python workflow/seeds.py accept "_build/seeds/tables-$(SEEDS)"
+
+level: $(READY) ## how often sampled claims reject what is true: a quarter of an hour on two cores
+	@$(BIN)/python workflow/level.py "$(JOBS)"
 
 bench: $(READY) ## time the package against other recipes on a quiet machine: RUN=2 another run; ONLY="sample law" some rows
 	@$(BIN)/python -m benchmarks $(ONLY) --run "$(RUN)" --output "$(OUTPUT)"

@@ -327,13 +327,15 @@ check.sampled(
 
 # %% [markdown]
 # Only the mean and the fourth moment of the entries matter: uniform entries, as in PyTorch's default initialization,
-# come within 5 % of the limit at $n=256$; entries with a mean or with heavy tails do not.
+# come within 5 % of the limit at $n=256$; entries with a mean do not. Those of Student's $t_3$, which have no fourth
+# moment, scatter below it, too widely for twenty matrices to be rejected at the claim's confidence.
 
 # %%
 uniform = torch.rand(100, 256, 256, generator=generator) - 0.5
 gauss = torch.randn(4, 20, 256, 256, generator=generator)
 shifted = uniform[:20] + 0.25
-student = gauss[0] / gauss[1:].square().mean(0).sqrt()  # no fourth moment
+student = srlib.stable_rank(gauss[0] / gauss[1:].square().mean(0).sqrt()) / 64
+print(f"t3 entries: {student.mean():.2f}, from {student.min():.2f} to {student.max():.2f}")
 check.empirical(
     "S3.any-entries",
     "stable rank of 256 × 256 matrices with uniform entries over n/4",
@@ -341,8 +343,7 @@ check.empirical(
     above=0.95,
     below=1.05,
     wrong_samples={
-        "entries of mean a quarter of their width": srlib.stable_rank(shifted) / 64,
-        "no fourth moment (Student t3)": srlib.stable_rank(student) / 64,
+        "entries of mean a quarter of their width": srlib.stable_rank(shifted) / 64
     },
     seed=seed,
 )

@@ -277,6 +277,8 @@ for L in depths:
     wrong = {
         n: GradientDescent(T, step).losses(r0, range(steps)) for n, T in others.items()
     }
+    if L == 3:  # with six layers too close to tell
+        wrong["gradient flow in place of descent"] = GradientFlow(K).losses(r0, times)
     runs[L] = {"times": times, "losses": losses, "own": own, "wide": wide}
     end, off = (losses[:, -1] / losses[:, 0]).view(4, -1).mean(1), log_error(losses, own)
     print(f"{L} layers: loss at the end over the start", listed(end, ".4f"), end="  ")

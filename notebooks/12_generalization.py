@@ -300,9 +300,8 @@ train, held_out = images[:samples], images[samples:]
 grid = [(i, ratio, run) for i, ratio in enumerate((*ratios, None)) for run in range(runs)]
 drawn = [measured.start(ratio, generator(100 + 100 * run + i)) for i, ratio, run in grid]
 initial = Network.cat(drawn * 2)  # first all networks with true labels, then random ones
-sources = [
-    generator(5_000 + k) for k in range(len(grid))
-]  # labels, too, are each network's own
+# Labels, too, are each network's own.
+sources = [generator(5_000 + k) for k in range(len(grid))]
 shuffled = [torch.randint(10, (samples,), generator=source) for source in sources]
 targets = torch.cat([digits[:samples].expand(len(grid), -1), torch.stack(shuffled)])
 options = {"rates": rate, "steps": steps, "optimizer": adam, "batch_size": batch_size}

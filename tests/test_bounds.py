@@ -254,18 +254,18 @@ def test_a_network_of_a_batch_has_the_same_bounds_alone():
     assert bounds.truncate(one, 1).readout.shape == (3, 6)
 
 
-@pytest.mark.parametrize("depth", [40, 400])
-def test_deep_networks_stay_inside_the_floating_range(depth):
-    """Products of norms leave float32 at forty layers and float64 at four hundred; their logarithms do not."""
-    drawn = Ensemble((20,) * (depth + 1), 1.0, 20.0).sample(2, generator=generator(), dtype=torch.float32)
-    deep = Network(drawn.weights, torch.eye(20)[:3].repeat(2, 1, 1))
-    x, y = torch.eye(20)[:4], torch.zeros(4, dtype=torch.int64)
+@pytest.mark.parametrize(("depth", "norm"), [(40, 20.0), (110, 1000.0)])
+def test_deep_networks_stay_inside_the_floating_range(depth, norm):
+    """Products of norms leave float32 in the first case and float64 in the second; their logarithms do not."""
+    drawn = Ensemble((6,) * (depth + 1), 1.0, norm).sample(2, generator=generator(), dtype=torch.float32)
+    deep = Network(drawn.weights, torch.eye(6)[:3].repeat(2, 1, 1))
+    x, y = torch.eye(6)[:4], torch.zeros(4, dtype=torch.int64)
     found = bounds.norm_bound(deep, x, y, margin=0.1)
-    expected = 2 * (depth * math.log(20) - math.log(0.1))
+    expected = 2 * (depth * math.log(norm) - math.log(0.1))
     assert found.log_amplification.tolist() == pytest.approx([expected] * 2, rel=1e-6)
-    assert found.amplification.isinf().all() == (depth == 400)
+    assert found.amplification.isinf().all() == (norm == 1000.0)
     size = bounds.compressed_size(deep, radius=1.0, margin=0.1)
-    expected = math.log(0.1) - math.log(math.sqrt(2) * (depth + 1)) - depth * math.log(20)
+    expected = math.log(0.1) - math.log(math.sqrt(2) * (depth + 1)) - depth * math.log(norm)
     assert size.log_tolerance.tolist() == pytest.approx([expected] * 2, rel=1e-6)
     assert not bounds.compression_bound(deep, x, y, margin=0.1).log_capacity.isnan().any()
     double = deep.to(dtype=torch.float64)

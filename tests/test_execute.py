@@ -179,7 +179,7 @@ def test_a_run_says_which_claims_failed(tmp_path, capsys):
     outputs = [made("F2.a", "holds"), made("F2.b", "fails"), made("F3.c", "undecided"), made("F3.d", "fails")]
     nbformat.write(new_notebook(cells=[new_code_cell("1", outputs=outputs)]), tmp_path / "01.ipynb")
     execute.announce(tmp_path / "01.ipynb")
-    assert capsys.readouterr().out == f"{tmp_path}/01.ipynb: 4 claims; 2 fail: F2.b, F3.d; 1 are undecided: F3.c\n"
+    assert capsys.readouterr().out == f"{tmp_path}/01.ipynb: 4 claims; 2 fail: F2.b, F3.d; 1 undecided: F3.c\n"
 
 
 def by_hand(checkout, *arguments, **environment):
@@ -211,7 +211,7 @@ def test_make_run_passes_names_and_values_on(checkout):
 
     given = subprocess.run([*make, "PARAMETERS=seed=7 name='a \"b' rate -1e-3"], **run)
     assert [cell.outputs[0].text for cell in result(checkout).cells[-2:]] == ["seed 7\n", 'a "b -0.001\n']
-    assert given.stdout == "_build/runs/01_first.ipynb: 0 claims; 0 fail; 0 are undecided\n"
+    assert given.stdout == "_build/runs/01_first.ipynb: 0 claims; 0 fail; 0 undecided\n"
 
     listed = subprocess.run(make, **run).stdout.splitlines()
     assert listed[0].startswith("notebooks/01_first.py runs with its published parameters")

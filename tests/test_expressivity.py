@@ -336,7 +336,7 @@ def test_an_empty_batch(net):
 @pytest.mark.parametrize("name", curves())
 def test_lengths_against_a_fine_grid(name, slope):
     net, curve = drawn(slope), curves()[name]
-    t = torch.linspace(curve.knots[0], curve.knots[-1], 600_001, dtype=F64)
+    t = torch.linspace(curve.knots[0], curve.knots[-1], 150_001, dtype=F64)
     found = lengths(net, curve)
     for l, h in enumerate(feedforward.forward(net, curve.at(t)).post):
         chords = h.diff(dim=1).norm(dim=-1).sum(1)

@@ -46,7 +46,7 @@ def test_reference_case(law, slope):
     ):
         error = samples.std(0) / math.sqrt(len(samples))
         assert ((samples.mean(0) - mean).abs() < 4 * error).all()
-        assert (6 * error / mean).max() < resolved
+        assert ((4 + 2.33) * error / mean).max() < resolved  # noticed with probability 0.99
 
 
 def test_mild_case():

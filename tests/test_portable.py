@@ -1,6 +1,7 @@
 """Stand-ins for other machines: they differ where processors do, and find outputs that depend on it."""
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -79,6 +80,7 @@ print(json.dumps([torch.backends.cpu.get_cpu_capability(), torch.get_num_threads
 """
 
 
+@functools.cache
 def probe(name: str) -> tuple[str, int, list[str]]:
     machine = portable.MACHINES[name]
     result = subprocess.run(
@@ -172,7 +174,6 @@ def test_an_output_that_depends_on_the_last_bits_is_found(checkout):
     assert "1 outputs of 1 notebook, no cells differ" in only.stdout
 
     planned = ["workflow/build.py", "snakemake", "--summary", "_build/portable/jitter/02_rounded.ipynb"]
-    assert "update pending" not in script(checkout, *planned).stdout
     for file, old, new in (
         ("portable", "prelude=JITTER", "prelude=JITTER, threads=2"),
         ("jitter", "SEED = 1", "SEED = 2"),

@@ -305,7 +305,7 @@ def announce(output: Path) -> None:
 
     records = collect([output])
     parts = [f"{output}: {len(records)} claims"]
-    for verdict, words in (("fails", "fail"), ("undecided", "are undecided")):
+    for verdict, words in (("fails", "fail"), ("undecided", "undecided")):
         found = [record["id"] for record in records if record["verdict"] == verdict]
         parts.append(f"{len(found)} {words}{': ' if found else ''}{', '.join(found)}")
     print("; ".join(parts))

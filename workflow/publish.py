@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import level
 import performance
 import portable
 import seeds
@@ -47,6 +48,7 @@ def main() -> None:
         "parameters": parameters(),
         "portable": portable.page(),
         "seeds": seeds.page(),
+        "level": level.page(),
     }
     shutil.copytree(ROOT / "notebooks" / "data", generated / "data")
     pages["performance"] = performance.page(performance.load(generated / "data" / "performance"))

@@ -10,7 +10,7 @@ import scipy
 from numpy.typing import ArrayLike
 
 from srlib.check.claim import NOTHING, Array, Claim, array, rounded
-from srlib.check.sampling import FALSE_ALARM
+from srlib.check.sampling import LEVEL
 
 __all__ = ["empirical"]
 
@@ -24,7 +24,7 @@ def empirical(
     below: float = math.inf,
     wrong_samples: Mapping[str, ArrayLike] = NOTHING,
     seed: int | None = None,
-    false_alarm: float = FALSE_ALARM,
+    false_alarm: float = LEVEL,
 ) -> Claim:
     r"""Claim about an experiment: the mean over independent runs lies in a range that was stated beforehand.
 

@@ -13,15 +13,15 @@ from srlib.check.claim import NOTHING, Array, Claim, array
 
 __all__ = ["FALSE_ALARM", "sampled", "samples_needed"]
 
+#: Nominal level of intervals, and the factor by which false alarms may be more frequent where replicates are at least
+#: so many for each unit of squared skewness: `make level` measures it.
+LEVEL, EXCESS, PER_SKEWNESS = 4e-6, 1.5, 100
+
 #: Probability at most that one sampled claim rejects a true statement: a book of 160 of them stays below 1 in 1,000.
-FALSE_ALARM = 6e-6
+FALSE_ALARM = EXCESS * LEVEL
 
 #: Probability with which the noticeable error is noticed.
 POWER = 0.99
-
-#: Replicates for each unit of squared skewness that a sample of them has to have, and the factor by which false alarms
-#: may then be more frequent than nominal: both measured at the nominal level 4e-6.
-PER_SKEWNESS, EXCESS = 100, 1.5
 
 
 def sampled(
@@ -103,7 +103,7 @@ def sampled(
     level = false_alarm / EXCESS / max(predicted.size, 1)
 
     mean = _Mean.of(samples, size, level)
-    if (needed := int(PER_SKEWNESS * mean.skewness.max(initial=0) ** 2)) > mean.count:
+    if (needed := math.ceil(PER_SKEWNESS * mean.skewness.max(initial=0) ** 2)) > mean.count:
         raise ValueError(
             f"{mean.count} replicates of skewness {mean.skewness.max():.3g} would raise more false alarms than stated: "
             f"draw at least {needed}"
