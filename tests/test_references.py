@@ -63,6 +63,7 @@ def brief(found):
     [
         ([claim()], [claim(0.03333)], [("claim", "F2.depth estimate", "0.03307", "0.03333", 26)]),
         ([claim()], [claim(interval=[0.03, 0.05])], [("claim", "F2.depth interval[1]", "0.04", "0.05", 1)]),
+        ([stream("moved\n")], [stream("moved\n", "stderr")], [("output", "moved", "moved", "", None)]),
         ([claim()], [claim(verdict="fails", text="F2.depth fails")],
          [("claim", "F2.depth verdict", "holds", "fails", None)]),
         ([claim(html="<b>1 %</b>")], [claim(html="<b>3 %</b>")], [("claim", "F2.depth", "1", "3", 2)]),

@@ -433,6 +433,7 @@ def experiment(**change):
         ([record(), experiment(id="I2.gain", kind="sampled")], "claim I2.gain is in"),
         ([record(), record()], "claim F2.depth is made 2 times"),
         ([record(false_alarm=0.01)], "false alarm with probability 1.0e-02 > 0.001"),
+        ([record(id=f"F2.a-{k}", false_alarm=6e-4) for k in range(2)], "false alarm with probability 1.2e-03 > 0.001"),
     ],
     ids=lambda value: None if isinstance(value, list) else value,
 )  # fmt: skip
