@@ -118,3 +118,16 @@ def test_initialization(device):
     W = torch.empty(6, 9, device=device)
     assert init.stable_rank_(W, 3.0, generator=options(device)["generator"]).device.type == device
     assert srlib.stable_rank(W).item() == pytest.approx(3, rel=1e-5)
+
+
+def test_wide_layers_are_simulated_in_groups_where_the_inputs_are():
+    """Layers wider than their groups of equal singular values have rows for each group, not for each neuron."""
+    wide, x = Ensemble((60, 50, 40), 20), torch.eye(60, dtype=torch.float64)[:2]
+
+    def drawn():
+        return collapsed.features(wide, x, 3, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+
+    expected = drawn()
+    with torch.device("meta"):
+        found = drawn()
+    assert torch.equal(found.output, expected.output)

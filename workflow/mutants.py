@@ -244,32 +244,33 @@ def mutants(jobs: str, part: str, words: Sequence[str]) -> None:
     """Plant the chosen errors, and fail if one is not caught."""
     check_jobs(jobs)
     errors = catalogue()
+    keys = {error.id: error.key for error in errors}  # as the copies have the files, whatever is edited meanwhile
     wanted = [error for error in chosen(errors, part, words) if not error.equivalent]
     FOLDER.mkdir(parents=True, exist_ok=True)
     with FileLock(FOLDER / ".lock"), (FOLDER / "results.jsonl").open("a+", encoding="utf-8") as file:
         file.seek(0)
         known = {row.pop("key"): row for row in map(json.loads, file)}
-        left = [error for error in wanted if not known.get(error.key, {}).get("test")]
+        left = [error for error in wanted if not known.get(keys[error.id], {}).get("test")]
         for error, result in examined(left, min(int(jobs), len(left))) if left else ():
-            known[error.key] = result
-            file.write(json.dumps({"key": error.key} | result) + "\n")
+            known[keys[error.id]] = result
+            file.write(json.dumps({"key": keys[error.id]} | result) + "\n")
             file.flush()
             print(f"{result['outcome']:8} {result['seconds']:5.1f} s  {error.id}  {result['test']}", flush=True)
-    survivors = [error for error in wanted if not known[error.key]["test"]]
+    survivors = [error for error in wanted if not known[keys[error.id]]["test"]]
     print(f"{len(wanted) - len(survivors)} of {len(wanted)} errors caught")
     if survivors:
         lines = [f"no test sees {error.id} in {error.file}: {error.about}" for error in survivors]
         raise ProjectError("\nerror: ".join([*lines, "write a test that does, or say in the catalogue why none can"]))
-    if all(error.equivalent or error.key in known for error in errors):
-        publish(errors, known)
+    if all(error.equivalent or keys[error.id] in known for error in errors):
+        publish(errors, {id: known.get(key, {}) for id, key in keys.items()})
 
 
-def publish(errors: Sequence[Error], known: Mapping[str, dict]) -> None:
-    """Make the results of the whole catalogue the table that the book shows."""
+def publish(errors: Sequence[Error], results: Mapping[str, dict]) -> None:
+    """Make the results of the whole catalogue, by id, the table that the book shows."""
     nothing = {"outcome": "equivalent", "seconds": ""}
     rows = [
         {"id": error.id, "file": error.file, "error": error.about, "operator": error.operator, "digest": error.digest}
-        | ({"test": error.equivalent} | nothing if error.equivalent else known[error.key])
+        | ({"test": error.equivalent} | nothing if error.equivalent else results[error.id])
         for error in errors
     ]
     provenance = {
