@@ -103,7 +103,7 @@ def test_a_survivor_fails_until_a_test_sees_it_and_what_is_known_is_not_run_agai
     rows = mutants.published()
     assert [(row["id"], row["outcome"]) for row in rows] == [("sum", "caught"), ("zero", "equivalent")]
     assert rows[0]["test"] == "test_code.py::test_f"
-    assert "| The package | 0 |" in mutants.page(rows[:0])
+    assert "| all | 0 |" in mutants.page(rows[:0])
 
     (checkout / "mutants.toml").write_text(ENTRIES)
     (checkout / "test_code.py").write_text(TESTS + "    assert not g(0)\n")

@@ -12,6 +12,7 @@ import srlib
 from srlib import Ensemble, spectra
 from srlib.moments import log_growth
 from srlib.rank import quartic_range
+from srlib.spectra.law import average
 
 DETERMINISTIC = [spectra.two_level, spectra.projector, spectra.power_law]
 LAWS = [*DETERMINISTIC, spectra.uniform_sphere]
@@ -295,9 +296,9 @@ def test_a_law_that_draws_no_numbers_is_refused():
     def broken(shape, stable_rank, *, batch=(), generator=None, dtype=None, device=None):
         return torch.full((batch, min(shape)), math.nan, dtype=dtype)
 
-    for average in (spectra.mean_quartic_trace, lambda law, shape, r: log_growth(Ensemble(shape, r, law=law))):
+    for averaged in (spectra.mean_quartic_trace, lambda law, shape, r: log_growth(Ensemble(shape, r, law=law))):
         with pytest.raises(ValueError, match="law must draw finite singular values, got NaN or infinity"):
-            average(broken, (4, 4), 2)
+            averaged(broken, (4, 4), 2)
 
 
 @pytest.mark.parametrize("aspect", [1.0, 1.5, 4.0])
@@ -310,3 +311,13 @@ def test_the_gas_has_its_mass_its_mean_and_its_quartic_trace_in_every_phase(rho,
     assert (mass >= 0).all()
     moments = [(mass @ lam**p).item() for p in range(3)]
     assert moments == pytest.approx([1, rho, spectra.coulomb.quartic(rho, aspect)], rel=1e-3)
+
+
+def test_an_average_has_the_standard_error_of_the_mean():
+    draws = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [1.0, 9, 0]
+    )
+    mean, error = average(draws + 1e6)
+    torch.testing.assert_close(mean - 1e6, draws.mean(0), rtol=0, atol=1e-9)
+    torch.testing.assert_close(error, torch.from_numpy(stats.sem(draws)), rtol=1e-6, atol=1e-12)
+    assert error[2] == 0

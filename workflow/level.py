@@ -109,21 +109,23 @@ def page() -> str:
     with TABLE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     lines = [
-        "| law | skewness | replicates | refused | false alarms over nominal |",
-        "|---|--:|--:|--:|--:|",
+        "| law (skewness) | replicates | refused | false alarms over nominal |",
+        "|---|--:|--:|--:|",
     ]
     found = expected = 0.0
     for row in rows:
         made, refused, alarms = (int(row[name]) for name in ("repetitions", "refused", "alarms"))
         low, high = interval(alarms, made * LEVEL)
-        share, over = f"{100 * refused / made:.3g} %", f"{alarms / made / LEVEL:.2g} [{low:.2g}, {high:.2g}]"
-        lines.append(f"| {row['law']} | {row['skewness']} | {row['replicates']} | {share} | {over} |")
+        share, law = 100 * refused / made, f"{row['law']} ({float(row['skewness']):.3g})"
+        share = f"{share:.0f} %" if share >= 1 or not refused else f"{share:.2g} %"
+        ratio, low, high = (f"{float(f'{value:.2g}'):,g}" for value in (alarms / made / LEVEL, low, high))
+        lines.append(f"| {law} | {row['replicates']} | {share} | {ratio} [{low}, {high}] |")
         if refused < SELDOM * made:
             found, expected = found + alarms, expected + made * LEVEL
     low, high = interval(int(found), expected)
     lines += [
         "",
-        f"False alarms of runs that are not refused, over their nominal number at the level {LEVEL:.0e}, with 95 % "
+        f"False alarms of runs that are not refused, over their nominal number at the level {LEVEL:g}, with 95 % "
         f"intervals. In the cases of which less than half are refused there are, together, "
         f"{found / expected:.2f} [{low:.2f}, {high:.2f}] times as many as nominal.",
     ]

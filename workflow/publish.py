@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import level
+import mutants
 import performance
 import portable
 import seeds
@@ -49,6 +50,7 @@ def main() -> None:
         "portable": portable.page(),
         "seeds": seeds.page(),
         "level": level.page(),
+        "mutants": mutants.page(mutants.published()),
     }
     shutil.copytree(ROOT / "notebooks" / "data", generated / "data")
     pages["performance"] = performance.page(performance.load(generated / "data" / "performance"))
