@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 for name in [name for name in os.environ if name.startswith("MAKE") or name == "MFLAGS"]:
     del os.environ[name]  # what `make test` tells a make that it calls
 sys.path.insert(0, str(ROOT / "workflow"))  # its scripts import each other
+# A script's background jobs ignore it, and so would what tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples for everybody, or, by --hypothesis-profile=random, others every time.
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60, database=None)
