@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from scipy import stats
-from test_workflow import ROOT
+from test_workflow import BODY, ROOT, Checkout
 
 sys.path.insert(0, str(ROOT / "workflow"))
 import seeds
@@ -73,6 +73,38 @@ def test_the_range_of_a_sum_is_that_of_simulated_sums():
 def test_the_summary_counts_what_did_not_hold():
     lines = seeds.summary(outcomes([0.02, 0.01], not_held=2)).splitlines()
     assert lines[0].startswith("2 sampled claims, 100 runs in all: 4 do not hold, 4 of them fail; expected 1.5, and")
+
+
+CLAIM = """
+# %%
+from IPython.display import display
+
+record = {
+    "id": "F2.small", "kind": "sampled", "verdict": "holds" if seed % 2 == 0 else "fails", "slack": 0.5,
+    "p_value": 0.25, "seed": seed, "false_alarm": 6e-6, "undecided": 0.25, "text": "a claim",
+}
+display({"application/vnd.srlib.claim+json": record, "text/plain": "a claim"}, raw=True)
+"""
+
+
+def test_the_workflow_runs_every_notebook_under_every_seed_and_keeps_what_is_done(tmp_path):
+    checkout = Checkout(tmp_path)
+    checkout.write("01_first", BODY + CLAIM)
+    command = [sys.executable, "workflow/build.py", "seeds", "2"]
+
+    def made(count):
+        done = checkout.script(*command[1:], str(count), "local")
+        assert done.returncode == 0, done.stderr
+        (outcomes,) = seeds.load(tmp_path / "_build" / "seeds" / f"tables-{count}")
+        return outcomes, {path: path.stat().st_mtime_ns for path in tmp_path.glob("_build/seeds/[0-9]*/*.json")}
+
+    first, kept = made(2)
+    assert (first.id, first.verdicts, first.p_values, first.chance) == ("F2.small", ("holds",) * 2, (0.25,) * 2, 0.25)
+    assert len(kept) == 4, "one file for each seed and notebook"
+    more, all_of_them = made(3)
+    assert more.verdicts == ("holds",) * 3
+    assert len(all_of_them) == 6
+    assert kept.items() < all_of_them.items(), "what is done is not done again"
 
 
 def test_one_notebook_is_run_with_the_seed_it_was_given(tmp_path):
