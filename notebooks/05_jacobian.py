@@ -517,7 +517,7 @@ fig = figures.singular(quantiles, depths)
 
 # %%
 predicted, wrong = each(measure.ratios, trials), measure.wrong_ratios(trials)
-found = fourth / each(lambda e: jacobian(e).frobenius, trials)[:, None] ** 2
+found = fourth / each(lambda e: [jacobian(e).frobenius], trials) ** 2
 text = "E ||J||_F^4 and E ||J^T J||_F^2 over (E ||J||_F^2)^2 for three spectra and three slopes"
 check.sampled("F8.moments", text, found, predicted, wrong=wrong, seed=seed)
 
@@ -529,11 +529,10 @@ check.sampled("F8.moments", text, found, predicted, wrong=wrong, seed=seed)
 some = measure.towers() + [
     replace(e, negative_slope=a) for e in (mixed, thin) for a in (0.0, 0.2)
 ]
-low, high = each(lambda e: torch.tensor(measure.bracket(e)), some).T
-inverse = each(lambda e: measure.ratios(e)[1], some)
+low, inverse, high = each(measure.bracket, some).T
 wrong = {"upper end without the spread": torch.stack([inverse, low])}
-text = f"lower and upper end of the bracket of 1 / p_J for {len(some)} networks"
 ends, found = torch.stack([low, inverse]), torch.stack([inverse, high])
+text = f"lower and upper end of the bracket of 1 / p_J for {len(some)} networks"
 display(check.bound("F8.bracket", text, ends, found, wrong=wrong))
 small = [e for e in some if measure.budget(e) <= 1]
 distance = measure.distance(small)

@@ -457,13 +457,14 @@ def exponent(ensemble, *, by="participation_ranks", gates=1.0, before=1.0):
 
 
 def bracket(ensemble):
-    """The ends between which 1 / p_J lies (F8)."""
+    """Lower end, value and upper end of 1 / p_J (F8)."""
     p, n = np.array(ensemble.participation_ranks().value), np.array(ensemble.widths)
     fan_in, fan_out = n[:-1], n[1:]
     layers = fan_in * (fan_in / p - 1) / (np.maximum(fan_in - 1, 1) * (fan_in + 2))
     parts = (layers + _kappa(ensemble) / (fan_out + 2)).sum()
     spread = feature_norm(ensemble).log_ratio[-1].exp().item()
-    return 1 / n[0] + parts, 1 / n[0] + (1 + 2 / n[0]) * spread * parts
+    high = 1 / n[0] + (1 + 2 / n[0]) * spread * parts
+    return torch.tensor([1 / n[0] + parts, ratios(ensemble)[1], high])
 
 
 def participation(network, x, depths):
