@@ -421,16 +421,15 @@ fig = figures.convergence(curves, depths, growth)
 # from 32 to 512.
 
 # %%
-claims = []
+claims, scaled = [], []
 for k, rate in enumerate((0.4, 0.7)):
     errors, roots = [], []
     for n in (32, 512):
         e = square(n, round(n**rate) / n, 3, spectra.projector)
         errors.append(measure.errors(e, gram, networks_low, generator(300 + 10 * k + n)))
         roots.append(math.sqrt(e.participation_ranks().value[0]))
-        print(
-            f"r = n^{rate}, n = {n}: root p times error {roots[-1] * errors[-1].mean():.2f}"
-        )
+        scaled.append(roots[-1] * errors[-1].mean().item())
+        print(f"r = n^{rate}, n = {n}: root p times error {scaled[-1]:.2f}")
     wrong = {
         "error of width 32": roots[1] * errors[0],
         "width in place of participation rank": math.sqrt(n) * errors[1],
@@ -441,6 +440,8 @@ for k, rate in enumerate((0.4, 0.7)):
     options = {"above": 1.0, "below": 2.5, "wrong_samples": wrong, "seed": seed}
     id = f"N3.low-rank-0{10 * rate:.0f}"
     claims.append(check.empirical(id, text, roots[1] * errors[1], **options))
+glue("low-rank-least", min(scaled))
+glue("low-rank-most", max(scaled))
 display(*claims)
 
 # %% [markdown]
