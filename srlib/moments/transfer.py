@@ -39,7 +39,7 @@ def layer_transfer(n: int, square: float, quartic: float) -> Tensor:
     """
     beta = (n * quartic - square) / (n * (n - 1) * (n + 2)) if n > 1 else 0.0
     alpha = (square - 2 * n * beta) / n**2
-    return column([[alpha, 2 * beta], [beta, alpha + beta]])
+    return column([[alpha, 2 * beta], [beta, alpha + beta]])  # F8
 
 
 def gate_transfer(m: int, eta: float, eta4: float) -> Tensor:
@@ -72,4 +72,4 @@ def gate_transfer(m: int, eta: float, eta4: float) -> Tensor:
             [0., 1.]], dtype=torch.float64)
     """
     both = column([[1.0, 2.0], [1.0, 2.0]])
-    return eta**2 * column([[1.0, 0.0], [0.0, 1.0]]) + (eta4 - eta**2) / (m + 2) * both
+    return eta**2 * column([[1.0, 0.0], [0.0, 1.0]]) + (eta4 - eta**2) / (m + 2) * both  # F8

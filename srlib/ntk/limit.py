@@ -141,9 +141,7 @@ def _mirrored(square: Tensor) -> Tensor:
 
 class _Terms(NamedTuple):
     bend: float  # (1 - a)^2 / (2 pi eta)
-    means: list[
-        float
-    ]  # logarithms of the means of N1, readout last, of which sums and powers stay in the floating range
+    means: list[float]  # logarithms of the means of N1, the readout last: sums and powers stay in the floating range
 
 
 def _terms(ensemble: Ensemble) -> _Terms:
