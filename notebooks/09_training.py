@@ -340,6 +340,31 @@ for L, run in runs.items():
     }
     empirical(f"N4.collapse-{L}", text, after.std(0), below=bounds[L], wrong=wrong)
 
+# %% [markdown]
+# Do curves collapse where the kernel moves, too? Networks of width 128 with outputs of standard deviation 1 at the
+# start, the usual size. The ranges are those of the lazy networks; they were entered before the first of these was drawn.
+
+# %%
+for L, offset in {3: 910, 6: 920}.items():
+    stack = [equal_layers(L, r, 128) for r in ratios]
+    net = in_span(draw(stack, networks, offset))
+    wide = torch.stack([limits(e)[0] for e in stack])
+    step = GradientFlow(wide).largest_rate.repeat_interleave(networks) * step_share
+    groups = torch.arange(len(net)).split(8)
+    found = [train(net[g], step[g], scale_for(net[g], 1.0), steps).losses for g in groups]
+    times = step[:, None] * torch.arange(steps)
+    log_time = measure.reached(torch.cat(found), times, level).log().view(4, -1)
+    after = log_time + torch.tensor([factor(L, r) for r in ratios]).log()[:, None]
+    text = f"spread of the log time to a tenth of the loss, rescaled, output scale 1, width 128, {L} layers"
+    wrong = {
+        "not rescaled": log_time.std(0),
+        "one power of the stable rank more": (after + powers).std(0),
+        "one power less": (after - powers).std(0),
+    }
+    empirical(f"N4.ordinary-{L}", text, after.std(0), below=bounds[L], wrong=wrong)
+    glue(f"ordinary-before-{L}", log_time.std(0).mean())
+    glue(f"ordinary-after-{L}", after.std(0).mean())
+
 # %% mystnb={"figure": {"caption": "Collapse. Left: time until the loss has fallen to a tenth, against stable rank, for sixteen networks each (points); lines: the time for r = n of the infinite-width kernel, divided by the predicted factor. Middle and right: all loss curves against time multiplied by the predicted factor, in units of the inverse largest eigenvalue of the limit kernel for r = n. What spread is left is that of single networks of finite width; it is larger for six layers.", "name": "fig-training-collapse"}, "image": {"alt": "Left: points on two falling lines on logarithmic axes, the line of six layers much steeper. Middle and right: sixty-four falling curves each, which lie on top of each other in a narrow band, wider in the right panel."}} tags=["hide-input"]
 fig = figures.collapse(speed, runs, ratios)
 

@@ -71,21 +71,22 @@ wrong = {
 }
 check.sampled("I1.logits", text, found, rho**depth, wrong=wrong, seed=seed)
 
-
 # %%
-def gradients(net, chunk=5_000):
-    """Squared gradient of the output with respect to each hidden layer, averaged over inputs."""
-    parts = (net[start : start + chunk] for start in range(0, networks, chunk))
-    terms = (ntk.layers(part, torch.eye(width))[:, :-1] for part in parts)
-    return torch.cat([T.diagonal(dim1=2, dim2=3).mean(-1) for T in terms])
-
-
+weights, biases = zip(*map(measured.squared_gradients, nets), strict=True)
 orthogonal = moments.ntk(fixed[-1]).layer_means[:-1]
-found = torch.stack([gradients(net) / orthogonal for net in nets], 1)
+found = torch.stack(weights, 1) / orthogonal
 powers, above = rho[:, None].expand(3, depth), depth - torch.arange(depth) - 1.0
 text = "mean squared gradient of a logit in each layer over that of orthogonal layers, r/n = 1/4, 1/2 and 1"
 wrong = {"the power L": powers**depth, "one factor for each layer above": powers**above}
 check.sampled("I1.gradients", text, found, powers ** (depth - 1), wrong=wrong, seed=seed)
+
+# %%
+text = "mean squared gradient of a logit in the biases of each layer, r/n = 1/4, 1/2 and 1"
+exact = powers**above / 2
+wrong = {"as for the weights": powers ** (depth - 1) / 2, "gates left out": 2 * exact}
+wrong |= {"one layer more": exact * powers}
+found = torch.stack(biases, 1)
+check.sampled("I1.biases", text, found, exact, wrong=wrong, resolve=0.02, seed=seed)
 
 # %% [markdown]
 # Small logits say nothing: the loss is $\log C$ up to twice the largest logit.

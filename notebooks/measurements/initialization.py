@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from scipy import optimize, stats
 
-from srlib import Ensemble, moments, spectra
+from srlib import Ensemble, feedforward, moments, ntk, spectra
 
 __all__ = [
     "Sweep",
@@ -36,6 +36,7 @@ __all__ = [
     "mean",
     "quote",
     "shrinkage",
+    "squared_gradients",
     "title",
 ]
 
@@ -370,6 +371,24 @@ def fourth_moment(weights):
     for W in weights:
         h = (h @ W.mT).clamp(min=0)
     return h.square().sum(-1).square().mean(1)
+
+
+def squared_gradients(network, chunk=5_000):
+    """Squared gradients of the output in the weights and in the biases of each hidden layer, averaged over the unit
+    vectors: (networks, L) each.
+    """
+    x = torch.eye(network.widths[0])
+    parts = [network[i : i + chunk] for i in range(0, len(network.readout), chunk)]
+    found = [torch.stack(_squared_gradients(part, x)) for part in parts]
+    return torch.cat(found, 1).unbind()
+
+
+def _squared_gradients(network, x):
+    terms = ntk.layers(network, x)[:, :-1].diagonal(dim1=2, dim2=3)
+    before = [h.square().sum(-1) for h in feedforward.forward(network, x).post[:-1]]
+    # A bias is the weight of a feature that is always 1. Where the features vanish all later gates are closed.
+    alone = [torch.where(h > 0, T / h, 0.0) for T, h in zip(terms.unbind(1), before, strict=True)]
+    return terms.mean(-1), torch.stack(alone, 1).mean(-1)
 
 
 def explained(x, y):
