@@ -29,7 +29,7 @@ from torch import nn
 from figures import initialization as figures
 from measurements import initialization as measured
 from measurements.initialization import exponent, inverse_rank, mean, quote, title
-from srlib import Ensemble, check, feedforward, init, moments, ntk, sample, spectra
+from srlib import Ensemble, check, feedforward, init, moments, sample, spectra
 from srlib.check import glue
 from srlib.experiments.training import cross_entropy
 
@@ -66,9 +66,9 @@ found = torch.stack([(h @ readout.mT).square().mean((1, 2)) for h in last], 1) *
 text = "mean squared logit over |x|^2/n_0 at spectral norm sqrt 2, two layers, r/n = 1/4, 1/2 and 1"
 wrong = {
     "one layer fewer": rho ** (depth - 1),
-    "rank in place of stable rank": torch.ones(3),
     "square root of the factor": rho ** (depth / 2),
 }
+wrong |= {"rank in place of stable rank": torch.ones(3)}
 check.sampled("I1.logits", text, found, rho**depth, wrong=wrong, seed=seed)
 
 # %%
@@ -112,19 +112,12 @@ layers = [nn.Linear(20, 30), nn.Linear(30, 12), nn.Conv2d(4, 16, 3)]
 layers += [nn.Conv1d(8, 12, 5, groups=2)]
 fan_in, fan_out = [20, 30, 36, 20], [30, 12, 16, 6]
 
-
-def mean_square():
-    """Mean squared weight times fan-in of every layer."""
-    pairs = zip(fan_in, layers, strict=True)
-    return [n * layer.weight.square().mean().item() for n, layer in pairs]
-
-
 torch.manual_seed(seed)
 init.module_(nn.Sequential(*layers), 0.3)
-ours = mean_square()
+ours = measured.mean_squares(layers, fan_in)
 for layer in layers:
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-he = mean_square()
+he = measured.mean_squares(layers, fan_in)
 text = "mean squared weight times fan-in, two linear and two convolutional layers"
 wrong = {"times fan-out": 2 * np.divide(fan_in, fan_out), "as a draw of He's": he}
 check.exact("I2.weights", text, ours, 2 * np.ones(4), wrong=wrong)
@@ -450,23 +443,12 @@ print(scaled.iloc[::6].to_string(index=False, float_format="{:.3g}".format))
 # between the two bounds of I3.
 
 # %%
-grid = sweep.maps.groupby(["scale", "ratio", "depth"]).held_out.mean().reset_index()
-designs = grid[["scale", "ratio", "depth"]].itertuples(index=False)
-models = [measured.design(*row) for row in designs]
-kernels = [moments.ntk(e) for e in models]
-grid["exponent"] = [moments.fluctuation_exponent(e) for e in models]
-grid["shrinkage"] = -grid.depth * np.where(grid.scale == "fixed", np.log(grid.ratio), 0.0)
-grid["variance"] = [k.relative_variance.item() for k in kernels]
-growth = [moments.log_growth(e).mean.sum().item() for e in models]
-grid["typical"] = math.log(128 / 784) - np.array(growth)
-grid = grid.round(9)  # equal values tie
-upper = np.array([moments.feature_norm(e).relative_variance[-1].item() for e in models])
+grid, upper, share = measured.predicted_map(sweep.maps)
 text = f"relative variance of the tangent kernel against that of the feature norm, {len(grid)} networks of the map"
 wrong = {"half of the bound": upper / 2}
 check.bound("I3.upper", text, grid.variance, upper, wrong=wrong)
 
 # %%
-share = np.array([(k.layer_means[-1] / k.mean).item() for k in kernels])
 text = "squared share of the readout's term times that of the feature norm against the tangent kernel's variance"
 wrong = {"the share itself": grid.variance * share}
 display(check.bound("I3.lower", text, share**2 * upper, grid.variance, wrong=wrong))
@@ -547,23 +529,21 @@ for L, p in zip(depths, sgd, strict=True):
     accuracy = sweep.effect("held_out", "orthogonal", "he", p)
     glue(f"accuracy-orthogonal-he-{L}", quote(accuracy, "+.1f"))
 
-
 # %%
-def short(name):
-    first, *_ = name.split()
-    return {"n/r": "rank", "r/n": "ratio", "kernel": "variance"}.get(first, first)
-
-
 speed, intervals = partial(sweep.effect, "steps"), {}
 for p, (key, other) in product(adam, (("orthogonal", "he"), (half, "orthogonal"))):
     intervals[f"adam-{key}-{other}-{measured.depth_of(p)}"] = speed(key, other, p)
 for (name, column), found in order.items():
     pooled = sweep.interval(mean, found["mean of the six"])
-    intervals[f"order-{column}-{short(name)}"] = pooled
+    intervals[f"order-{column}-{measured.short(name)}"] = pooled
 for name in ("exponent", "n/r"):
-    intervals[f"order-5-{short(name)}"] = sweep.interval(mean, order[name, "steps"][sgd[0]])
+    intervals[f"order-5-{measured.short(name)}"] = sweep.interval(
+        mean, order[name, "steps"][sgd[0]]
+    )
 intervals |= {f"collapse-{y}-{x}": found for (y, x), found in collapse.items()}
-intervals |= {f"auc-{scale}-{short(name)}": found for (scale, name), found in areas.items()}
+intervals |= {
+    f"auc-{scale}-{measured.short(name)}": found for (scale, name), found in areas.items()
+}
 intervals |= {f"auc-gap-{name}": found for name, found in gaps.items()}
 for L, p in zip(depths, sgd, strict=True):
     intervals[f"speed-half-orthogonal-{L}"] = speed(half, "orthogonal", p)
@@ -577,6 +557,7 @@ for name, column in (("faster", "steps"), ("winners", "final"), ("accurate", "he
     found = (f"{key}: {', '.join(where)}" for key, where in wins[column].items())
     glue(name, "; ".join(found) or "none")
 for name, key in (("orthogonal", "orthogonal"), ("half", half)):
+    glue(f"exponent-{name}", exponent(key, sgd[-1]) * 128 / depths[-1])
     glue(f"{name}-beats-he", ", ".join(sweep.better(key, "he", "steps")) or "nowhere")
 for key in ("he", "orthogonal"):
     glue(f"{key}-arrived-40", sweep.arrived(key, sgd[-1]))
@@ -585,12 +566,17 @@ losses = {"quarter-ten": final(quarter, ten), "half-twenty": final(half_fixed, t
 losses |= {"xavier-twenty": final("xavier", twenty)}
 numbers = {name: np.median(found) for name, found in losses.items()}
 numbers |= {"near-low": near.min(), "near-high": near.max(), "agrees": 100 * agrees.mean()}
-numbers |= {f"agrees-{short(k)}": 100 * found.mean() for k, found in alternatives.items()}
+numbers |= {
+    f"agrees-{measured.short(k)}": 100 * found.mean() for k, found in alternatives.items()
+}
 numbers |= {"agrees-typical": 100 * typical, "agrees-exponent": 100 * best}
 deepest = grid[(grid.depth == grid.depth.max()) & (grid.ratio == 1)].held_out.mean()
 numbers |= {"deepest-orthogonal": 100 * deepest, "trained-fixed": good.sum()}
 numbers |= {"trained-matched": low_good.sum(), "scale-correlation": correlation["SGD"]}
 numbers |= {"seeds": sweep.seeds, "networks": len(runs), "compared": len(evaluation)}
+product_of = grid.ratio**grid.depth
+numbers |= {"trained-lowest": product_of[good.index[good]].min()}
+numbers |= {"quarter-ten-held-out": np.median(sweep.values(quarter, ten, "held_out"))}
 numbers |= {"diverged": runs.diverged_at.notna().sum(), "diverged-compared": diverged.sum()}
 numbers |= {"comparisons": len(tests), "at-end": sum(map(len, at_end.values()))}
 hours = sweep.provenance["core_minutes"] / 60

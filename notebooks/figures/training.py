@@ -104,9 +104,8 @@ def drift(widths, by_width, depths, by_depth, ratios):
                 ax.plot(grid, values[:, j, i], marker + "-", **style)
         ax.set(xscale="log", yscale="log", xticks=grid, xticklabels=grid)
         ax.minorticks_off()
-    for j in (1, 2):
-        guide = by_width[0, j].mean() * (torch.tensor(widths) / widths[0]) ** -0.5
-        axes[0].plot(widths, guide, ":", color="0.4", linewidth=1)
+    guide = by_width[0, 1].mean() * (torch.tensor(widths) / widths[0]) ** -0.5
+    axes[0].plot(widths, guide, ":", color="0.4", linewidth=1)
     axes[0].set(xlabel="width $n$", ylabel=r"$\|\Theta_t-\Theta_0\|_F\,/\,\|\Theta_0\|_F$")
     axes[1].set(xlabel="depth $L$")
     for r, color in zip(ratios, colors, strict=True):
