@@ -64,11 +64,9 @@ both = torch.cat([torch.eye(width), -torch.eye(width)])  # the same means, less 
 last = [feedforward.forward(net, both).post[-1] for net in nets]
 found = torch.stack([(h @ readout.mT).square().mean((1, 2)) for h in last], 1) * width
 text = "mean squared logit over |x|^2/n_0 at spectral norm sqrt 2, two layers, r/n = 1/4, 1/2 and 1"
-wrong = {
-    "one layer fewer": rho ** (depth - 1),
-    "square root of the factor": rho ** (depth / 2),
-}
+wrong = {"one layer fewer": rho ** (depth - 1)}
 wrong |= {"rank in place of stable rank": torch.ones(3)}
+wrong |= {"square root of the factor": rho ** (depth / 2)}
 check.sampled("I1.logits", text, found, rho**depth, wrong=wrong, seed=seed)
 
 # %%
