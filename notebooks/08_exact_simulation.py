@@ -67,7 +67,7 @@ def another_law(e):
 # %% [markdown]
 # ## The recursion, network by network
 #
-# For every map $M$ of a dense network (a layer, or its gates) the four numbers $\gamma,A,B,C$ are measured from the
+# For every map $M$ of a dense network (a layer, or its gates) the four numbers $g,A,P,C$ are measured from the
 # matrices. The recursion for the cosine must then reproduce every backprop norm to rounding.
 
 
@@ -91,7 +91,7 @@ check.exact(
     relative(),
     torch.ones(600, 6),
     wrong={
-        "cross term B left out": relative(cross=0.0),
+        "cross term P left out": relative(cross=0.0),
         "known component left out": relative(known=0.0),
     },
 )

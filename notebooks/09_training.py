@@ -226,9 +226,9 @@ display(check.bound("N4.share", text, gaps, allowed, wrong=wrong))
 # ## Networks on digits (N4)
 #
 # Networks of 3 and 6 layers of width 256, spectral norm 1, and stable ranks from 5 % of the width to all of it, are
-# trained by full-batch gradient descent on $\alpha(f-f_0)$, with $\alpha$ so large that the outputs they start with
+# trained by full-batch gradient descent on $b(f-f_0)$, with $b$ so large that the outputs they start with
 # would have standard deviation 1000: the lazy regime. The step is 0.3 of the largest stable one of the limit kernel,
-# over $\alpha^2$. Times are those of the flow of $\Theta$, so multiplied by $\alpha^2$. Each network is held against
+# over $b^2$. Times are those of the flow of $\Theta$, so multiplied by $b^2$. Each network is held against
 # the prediction from its own kernel, and all against the prediction from the limit.
 
 
@@ -238,10 +238,10 @@ def scale_for(network, size):
     return size / feedforward.forward(network, x).output.std(1)
 
 
-def train(network, step, alpha, count, callback=None):
-    """Full-batch gradient descent on alpha (f - f_0), with steps given in the time of the unscaled kernel."""
-    options = {"loss": training.squared, "scale": alpha, "callback": callback}
-    return training.fit(network, *filled, rates=step / alpha**2, steps=count, **options)
+def train(network, step, b, count, callback=None):
+    """Full-batch gradient descent on b (f - f_0), with steps given in the time of the unscaled kernel."""
+    options = {"loss": training.squared, "scale": b, "callback": callback}
+    return training.fit(network, *filled, rates=step / b**2, steps=count, **options)
 
 
 # %%
@@ -253,9 +253,9 @@ for L in depths:
     wide = torch.stack([limits(e)[0] for e in stack])
     step = GradientFlow(wide).largest_rate.repeat_interleave(networks) * step_share
     times, parts = step[:, None] * torch.arange(steps), ntk.layers(net, x)
-    alpha, K = scale_for(net, lazy), parts.sum(1)
+    b, K = scale_for(net, lazy), parts.sum(1)
     groups = torch.arange(len(net)).split(4)  # so many networks are what caches hold
-    losses = torch.cat([train(net[g], step[g], alpha[g], steps).losses for g in groups])
+    losses = torch.cat([train(net[g], step[g], b[g], steps).losses for g in groups])
     lower = torch.cat([K[:networks], K[:-networks]])
     others = {
         "the readout's term dropped": K - parts[:, -1],
@@ -395,21 +395,21 @@ fig = figures.breaks(sizes, errors, ratios, beyond, deep, spreads)
 # ## What moves, and by how much (N5)
 #
 # Exact first, on small networks that are trained in three regimes, with the outputs as the model has them
-# ($\alpha=1$), scaled to standard deviation 1 at the start as in common initializations, and scaled to 100. Squared
+# ($b=1$), scaled to standard deviation 1 at the start as in common initializations, and scaled to 100. Squared
 # Frobenius norms of the layers: under gradient flow their differences are conserved; under descent they change by the
 # difference of the squared increments, and by nothing else.
 
 # %%
-sizes = (None, 1.0, 100.0)  # standard deviation of the scaled outputs; none: alpha = 1
+sizes = (None, 1.0, 100.0)  # standard deviation of the scaled outputs; none: b = 1
 shares = (0.1, 0.25, 1.0)
 
 
 def in_regimes(net):
     """The same networks once for each regime, their scales, and steps of a fifth of the largest stable one."""
     one = torch.ones(len(net.readout))
-    alpha = torch.cat([one if size is None else scale_for(net, size) for size in sizes])
+    b = torch.cat([one if size is None else scale_for(net, size) for size in sizes])
     net = Network.cat([net] * 3)
-    return net, alpha, 0.2 * GradientFlow(ntk.empirical(net, x)).largest_rate
+    return net, b, 0.2 * GradientFlow(ntk.empirical(net, x)).largest_rate
 
 
 def preserving(n, depth=3):
@@ -417,7 +417,7 @@ def preserving(n, depth=3):
 
 
 # %%
-net, alpha, step = in_regimes(in_span(draw(preserving(24), networks, 50)))
+net, b, step = in_regimes(in_span(draw(preserving(24), networks, 50)))
 history = []
 
 
@@ -425,11 +425,11 @@ def keep(k, nets):
     history.append([W.clone() for W in nets.matrices])  # they are updated in place
 
 
-losses = train(net, step, alpha, steps_drift, keep).losses
+losses = train(net, step, b, steps_drift, keep).losses
 W = [torch.stack(layer, 1) for layer in zip(*history, strict=True)]  # all steps of a layer
 count = len(step) // 3  # networks of one regime; the last one is lazy, the others are not
 gained, own, sums = measure.balance([layer[: 2 * count] for layer in W])
-of_lazy = [layer[2 * count :] for layer in (*W, losses, step / alpha**2)]
+of_lazy = [layer[2 * count :] for layer in (*W, losses, step / b**2)]
 moved, allowed = measure.distance_bound(of_lazy[:-2], *of_lazy[-2:], 0.2)
 text = f"change of the differences of squared layer norms against the increments' own, {2 * count} networks, every step"
 wrong = {"conserved, as under the flow": 0.0, "sums in place of differences": sums}
@@ -442,7 +442,7 @@ display(check.bound("N5.distance", text, moved, allowed, wrong=wrong))
 # %%
 first, last = ([layer[:count, k] for layer in W[:-1]] for k in (0, -1))
 start, end, d = measure.moves(first, last)
-text = f"root of the stable rank at the start against what rank and distance after training allow, {start.numel()} layers, alpha = 1"
+text = f"root of the stable rank at the start against what rank and distance after training allow, {start.numel()} layers, b = 1"
 wrong = {"the spectral norm kept": end + d, "distance left out": end}
 check.bound("N5.range", text, start, end * (1 + d) + d, wrong=wrong)
 
@@ -458,8 +458,8 @@ check.bound("N5.range", text, start, end * (1 + d) + d, wrong=wrong)
 # %%
 def drifts(ensembles, count, offset):
     """Relative kernel drift: shape (regimes, ensembles, networks)."""
-    net, alpha, step = in_regimes(in_span(draw(ensembles, count, offset)))
-    drift = measure.drift(net, train(net, step, alpha, steps_drift), x)
+    net, b, step = in_regimes(in_span(draw(ensembles, count, offset)))
+    drift = measure.drift(net, train(net, step, b, steps_drift), x)
     return drift.view(3, len(ensembles), count)
 
 
@@ -469,22 +469,22 @@ by_width = torch.stack([drifts(preserving(n), networks_drift, 60) for n in width
 by_depth = torch.stack([drifts(preserving(32, L), networks_drift, 70) for L in deep])
 slopes = measure.slope(widths, by_width[:, :, 1:].log().mean(2))  # r/n = 0.25 and 1
 typical, typical_deep = (values.log().mean(-1).exp() for values in (by_width, by_depth))
-for i, name in enumerate(("alpha 1", "output 1", "output 100")):
+for i, name in enumerate(("b = 1", "output 1", "output 100")):
     ends = listed((*typical[0, i], *typical[-1, i]), ".2g")
     print(f"{name}: drift, r/n 0.1, 0.25, 1, at width 32 and 128:", ends, end="  ")
     print(f"slope {slopes[i].mean():.2f}")
 unscaled, one, lazy_drift = by_width[-1]
 text = "slope of log kernel drift against log width, output of standard deviation 1 at the start"
-wrong = {"outputs not scaled, alpha = 1": slopes[0]}
+wrong = {"outputs not scaled, b = 1": slopes[0]}
 scatter = {"false_alarm": 1e-3}  # so few networks of three widths scatter
 empirical("N5.width", text, slopes[1], below=-0.25, wrong=wrong, **scatter)
-text = "slope of log kernel drift against log width, outputs not scaled, alpha = 1"
+text = "slope of log kernel drift against log width, outputs not scaled, b = 1"
 wrong = {"output of standard deviation 1": slopes[1]}
 empirical("N5.unscaled", text, slopes[0], above=-0.25, below=0.25, wrong=wrong, **scatter)
 text = "log10 of the kernel drift at output scale 100 over that at 1, width 128, mean over stable ranks"
 wrong = {"outputs not scaled": (unscaled / one).log10().mean(0)}
 empirical("N5.lazy", text, (lazy_drift / one).log10().mean(0), below=-1.0, wrong=wrong)
-text = "log of the kernel drift at r/n = 0.1 over that at r/n = 1, matched scale, width 128, alpha = 1"
+text = "log of the kernel drift at r/n = 0.1 over that at r/n = 1, matched scale, width 128, b = 1"
 found = (unscaled[0] / unscaled[2]).log()
 wrong = {"output of standard deviation 1 at r/n = 1": (unscaled[0] / one[2]).log()}
 empirical("N5.rank", text, found, above=math.log(0.5), below=math.log(2), wrong=wrong)
@@ -499,7 +499,7 @@ fig = figures.drift(widths, typical, deep, typical_deep, shares)
 
 # %%
 original = draw(preserving(width_ranks), networks, 80)
-net, alpha, step = in_regimes(in_span(original))
+net, b, step = in_regimes(in_span(original))
 outside = torch.cat([original.weights[0] - original.weights[0] @ basis @ basis.T] * 3)
 seen = []
 
@@ -510,19 +510,19 @@ def watch(k, nets):
         seen.append(torch.stack([measure.stable_ranks(layer) for layer in layers]))
 
 
-train(net, step, alpha, steps_drift, watch)
+train(net, step, b, steps_drift, watch)
 ranks = torch.stack(seen, -1)  # layer, regime, r/n, network, time
 ranks = (ranks / ranks[..., :1]).view(3, 3, len(shares), networks, -1)
 end = ranks[..., -1]
 for r, found in zip(shares, end.mean(-1).unbind(2), strict=True):
-    print(f"r/n {r:g}: stable ranks of layers 1, 2, 3 over their start: alpha 1", end=" ")
+    print(f"r/n {r:g}: stable ranks of layers 1, 2, 3 over their start: b = 1", end=" ")
     print(listed(found[:, 0], ".2f"), "  output 1", listed(found[:, 1], ".3f"))
 orthogonal, quarter = end[1:, 0, 2].mean(0), end[:, 0, 1].mean(0)
 what = "stable rank over its start, mean of"
-text = f"{what} layers 2 and 3, which start orthogonal, alpha = 1"
+text = f"{what} layers 2 and 3, which start orthogonal, b = 1"
 wrong = {"layers that start at r/n = 0.25": end[1:, 0, 1].mean(0)}
 empirical("N5.orthogonal", text, orthogonal, below=0.7, wrong=wrong)
-text = f"{what} 3 layers that start at r/n = 0.25, alpha = 1"
+text = f"{what} 3 layers that start at r/n = 0.25, b = 1"
 wrong = {"layers 2 and 3, which start orthogonal": orthogonal}
 empirical("N5.low", text, quarter, above=0.9, below=1.1, wrong=wrong)
 text = f"{what} 3 layers that start orthogonal, output of standard deviation 100"

@@ -21,7 +21,7 @@ __all__ = [
 
 
 def every_map(network, x):
-    """Return, for every layer and every gates at one input, last map first: the numbers g, A, B, C of the recursion,
+    """Return, for every layer and every gates at one input, last map first: the numbers g, A, P, C of the recursion,
     shape (maps, 4, networks), and the squared norms behind it, (networks, maps); and the cosine of the readout with
     the last features.
     """
@@ -47,7 +47,7 @@ def _maps(network, x):
 
 
 def _four_numbers(M, x, y):
-    """Return g, A, B, C of the maps M, for the forward direction x and the backward direction y."""
+    """Return g, A, P, C of the maps M, for the forward direction x and the backward direction y."""
     Mx = torch.einsum("bij,bj->bi", M, x)
     e = _unit(Mx)
     w = _unit(y - (y * e).sum(-1, keepdim=True) * e)
@@ -65,8 +65,8 @@ def recursion(numbers, c, cross=1.0, known=1.0):
     cosine, shape (networks, maps); with factors that spoil its cross term, or its known component.
     """
     norms, norm, c = [], torch.ones_like(c), known * c
-    for g, A, B, C in numbers:
-        G = c**2 * A + 2 * cross * c * (1 - c**2).sqrt() * B + (1 - c**2) * C  # C1
+    for g, A, P, C in numbers:
+        G = c**2 * A + 2 * cross * c * (1 - c**2).sqrt() * P + (1 - c**2) * C  # C1
         norm, c = norm * G, known * c * (g / G).sqrt()
         norms.append(norm)
     return torch.stack(norms, -1)
