@@ -447,7 +447,7 @@ check.sampled(
 # 2,200, and projectors, whose participation rank is 50. In the infinite-width limit (N3) the angle between two inputs
 # follows one and the same recursion $\theta\mapsto\psi(\theta)$. At leading order in F6 a layer adds the variance
 # $\sin^2\theta\,(1/p-1/n)$ to the angle before its gates, and the recursion passes it on:
-# $V_l=\psi'(\theta_{l-1})^2\,[V_{l-1}+\sin^2\theta_{l-1}\,(1/p-1/n)]$.
+# $\Xi_l=\psi'(\theta_{l-1})^2\,[\Xi_{l-1}+\sin^2\theta_{l-1}\,(1/p-1/n)]$.
 
 # %%
 start = math.radians(120)
