@@ -515,7 +515,7 @@ ranks = torch.stack(seen, -1)  # layer, regime, r/n, network, time
 ranks = (ranks / ranks[..., :1]).view(3, 3, len(shares), networks, -1)
 end = ranks[..., -1]
 for r, found in zip(shares, end.mean(-1).unbind(2), strict=True):
-    print(f"r/n {r:g}: stable ranks of layers 1, 2, 3 over their start: b = 1", end=" ")
+    print(f"r/n {r:g}: stable ranks of layers 1, 2, 3 over their start: b = 1:", end=" ")
     print(listed(found[:, 0], ".2f"), "  output 1", listed(found[:, 1], ".3f"))
 orthogonal, quarter = end[1:, 0, 2].mean(0), end[:, 0, 1].mean(0)
 what = "stable rank over its start, mean of"
