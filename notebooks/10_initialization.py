@@ -48,7 +48,7 @@ border = 6.931  # L log(n/r) at the border of what trains: 10 log 2, r = n/2 in 
 # ## At the start, at fixed spectral norm (I1)
 #
 # Spectral norm $\sqrt2$ and stable rank $\rho n$ in every layer, for three $\rho$. Mean squared logits, and the mean
-# squared gradient of a logit with respect to each layer.
+# squared gradient of a logit in the weights and in the biases of each layer.
 
 
 # %%

@@ -50,10 +50,24 @@ class Row(NamedTuple):
 
 def mathematics(text: str) -> Iterator[str]:
     """Yield the formulas of a page, without those in code."""
-    text = re.sub(r"^(`{3,})(?!\{(?:prf|note|admonition))[^\n]*\n.*?^\1\s*$", "", text, flags=re.M | re.S)
-    text = re.sub(r"(?:\{[\w:]+\})?(?<!`)`[^`\n]+`(?!`)", "", text)
-    for display, inline in re.findall(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$]+?)\$", text, flags=re.S):
+    prose = re.sub(r"(?:\{[\w:]+\})?(?<!`)`[^`\n]+`(?!`)", "", without_code(text))
+    for display, inline in re.findall(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$]+?)\$", prose, flags=re.S):
         yield display or inline
+
+
+def without_code(text: str) -> str:
+    """Return a page without its blocks of code; the content of theorems, proofs and notes stays."""
+    lines, fences = [], []
+    for line in text.splitlines():
+        fence = re.match(r"\s*(`{3,}|:{3,})\s*(.*)", line)
+        if fence and fences and not fence[2] and fence[1] == fences[-1][0]:
+            fences.pop()
+        elif fence:
+            fences.append((fence[1], not re.match(r"\{(?:prf:\w+|note|admonition|div)\}", fence[2])))
+        elif not any(code for _, code in fences):
+            lines.append(line)
+    assert not fences, f"a block of code is not closed: {fences}"
+    return "\n".join(lines)
 
 
 def symbols(formula: str) -> Iterator[Symbol]:
@@ -155,8 +169,8 @@ def test_letters_are_read_off_formulas(formula, found):
 
 
 def test_code_and_roles_are_no_mathematics():
-    text = "```python\nx = '$a$'\n```\n{glue:text}`b$c$` `$d$` $y$\n\n```{prf:proof}\n$$\nz\n$$\n```\n"
-    assert [formula.strip() for formula in mathematics(text)] == ["y", "z"]
+    text = "```python\nx = '$a$'\n```\n{glue:text}`b$c$` `$d$` $y$\n\n```{prf:proof}\n$$\nz\n$$\n```\n$w$\n"
+    assert [formula.strip() for formula in mathematics(text)] == ["y", "z", "w"]
 
 
 def test_the_page_has_each_symbol_once():
