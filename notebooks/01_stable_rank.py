@@ -136,6 +136,11 @@ for name, value in (typical | {"projector": predicted[1, 0]}).items():
     print(f"E log ||Wx||^2 at n = 16, r = 4, {name}: {value:.3f}")
     glue(f"log_{name}", value)
 
+# %% mystnb={"figure": {"caption": "One order (S4), for $16\\times16$ matrices of stable rank 4. Left: sums of the $j$ largest squares; every spectrum's lie in the shaded region, between the two-level spectrum's and the projector's. Right: the mean excess of the squared output at a random direction over each level is ordered in the same way. All three begin at the common mean, 1/4.", "name": "fig-order"}, "image": {"alt": "Left: three curves from 0 to 4, the projector's highest and flat from j = 4 on, the power law's concave, the two-level's a kink at 1 and a straight line. Right: three falling curves on a logarithmic scale, the projector's highest and the two-level's lowest."}} tags=["hide-input"]
+curves = measure.order_curves(own)
+print({name: f"excess over 0.5: {excess[40]:.1e}" for name, (*_, excess) in curves.items()})
+fig = figures.order(curves)
+
 # %% [markdown]
 # ## S1: what the stable rank says about the quartic trace
 
@@ -280,9 +285,8 @@ W = srlib.sample((n, n), level, generator=own)
 lost = measure.output_errors(W, cuts)
 kept = torch.tensor([rank.energy_range(level, cut, n)[0] for cut in cuts])
 spectral = torch.tensor([rank.truncation_bound(level, cut) for cut in cuts])
-names = "rms", "spectral", "own"  # the matrix's own spectral error
 shown = lost[2], spectral[2], measure.truncation_errors(W, [64])[0]
-for key, value in zip(names, shown, strict=True):
+for key, value in zip(("rms", "spectral", "own"), shown, strict=True):
     print(f"{key} error of 64 directions of 256 at r = 16: {value:.2f}")
     glue(f"{key}_error", value.item())
 wrong = {

@@ -28,6 +28,7 @@ __all__ = [
     "free_spectra",
     "gaussian_limit",
     "gaussian_stable_rank",
+    "order_curves",
     "ordered_means",
     "output_errors",
     "output_means",
@@ -88,6 +89,27 @@ def output_means(W):
     """Mean of each of LAW of ||Wx||^2 over a basis, shape (matrices, 5)."""
     outputs = W.square().sum(1).numpy()
     return torch.stack([torch.from_numpy(f(outputs)).mean(1) for f in LAW], -1)
+
+
+def order_curves(generator, n=16, r=4, count=20_000):
+    """For three n x n spectra of one stable rank, by name: partial sums of squares, shape (n + 1,), levels, and the mean
+    excess over them of ||Wx||^2 at dense matrices, shape (61,) each.
+    """
+    curves, levels = {}, torch.linspace(0, 0.75, 61)
+    for name in ("two-level", "power law", "projector"):
+        law = LAWS[name]
+        sums = torch.cat([torch.zeros(1), law((n, n), r).square().cumsum(0)])
+        X = (
+            srlib.sample((n, n), r, law=law, batch=count, generator=generator)
+            .square()
+            .sum(1)
+        )
+        curves[name] = (
+            sums,
+            levels,
+            torch.stack([(X - x).clamp(min=0).mean() for x in levels]),
+        )
+    return curves
 
 
 def ordered_means(squares, directions):
