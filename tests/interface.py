@@ -153,6 +153,7 @@ EXAMPLES: dict[str, Callable[[Given], object]] = {
     "moments.feature.feature_norm": lambda g: moments.feature_norm(g.ensemble),
     "moments.feature.fluctuation_exponent": lambda g: moments.fluctuation_exponent(g.ensemble),
     "moments.growth.log_growth": lambda g: moments.log_growth(g.ensemble),
+    "moments.jacobian.jacobian": lambda g: moments.jacobian(g.ensemble),
     "moments.kernel.kernel_moments": lambda g: moments.kernel_moments(
         g.widths,
         *(g.uniform(3) for _ in range(3)),
