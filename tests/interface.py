@@ -174,6 +174,7 @@ EXAMPLES: dict[str, Callable[[Given], object]] = {
     ),
     "ntk.drawn.layers": lambda g: ntk.layers(g.network(), g.x, g.tensor(g.count, g.widths[0])),
     "ntk.limit.infinite": lambda g: ntk.infinite(g.ensemble, g.x, g.tensor(g.count, g.widths[0]), chunk_size=2),
+    "rank.energy_range": lambda g: rank.energy_range(g.take(2.5), 3, 4),
     "rank.participation_rank": lambda g: rank.participation_rank(g.tensor(g.batch, *g.widths[:2])),
     "rank.quartic_range": lambda g: rank.quartic_range(g.take(2.5), 4),
     "rank.stable_rank": lambda g: rank.stable_rank(g.tensor(g.batch, *g.widths[:2])),
