@@ -9,10 +9,11 @@
 # %% [markdown]
 # # The space of matrices of given stable rank
 #
-# The evidence for [the chapter](../book/phases.md). A Gaussian matrix conditioned on its stable rank is drawn by a walk
-# on pairs of singular values, and the walk is held against quadrature, against plain rejection and against an identity
-# that is exact at every size (M3). For wide matrices the singular values are a gas between two walls with three
-# phases; its density is checked as the solution of the saddle-point equation and against the walk (M4).
+# The evidence for [the chapter](../book/phases.md). A Gaussian matrix conditioned on its stable rank is one singular pair
+# and a matrix beside it: held against plain rejection, against free Gaussian matrices and against the library's draws
+# (M5). These are held against quadrature and against an identity that is exact at every size (M3). For wide matrices
+# the singular values are a gas between two walls with three phases; its density is checked as the solution of the
+# saddle-point equation and against the draws (M4).
 
 # %%
 import itertools
@@ -25,7 +26,18 @@ from IPython.display import display
 import srlib
 from figures import phases as figures
 from measurements import phases as measured
-from measurements.phases import force, memory, rejection, tail
+from measurements.phases import (
+    MULTIPLIER,
+    QUARTIC,
+    at,
+    force,
+    memory,
+    one_sided,
+    phase,
+    rejection,
+    tail,
+    throughout,
+)
 from measurements.sampling import cases
 from srlib import check, spectra
 from srlib.check import glue
@@ -38,14 +50,11 @@ def generator(offset):
     return torch.Generator().manual_seed(1000 * seed + offset)
 
 
-def at(rho, k):  # the stable rank at which the tail of k singular values has mean rho
-    return 1 + rho * (k - 1)
-
-
 # %% tags=["parameters"]
 seed = 4  # of every random number in this notebook
 spectra_small = 48_000  # spectra for each comparison at three singular values
 matrices = 800_000  # Gaussian matrices for rejection, per shape
+pairs = 40_000  # matrices made of a singular pair and what is beside it
 spectra_loop = 16_000  # spectra for each shape of the loop equation
 spectra_limit = 400  # pairs of spectra for each stable rank of the large-width limit
 spectra_curve = 80  # spectra behind each point of a figure
@@ -72,38 +81,6 @@ for label, law in (("M3", conditioned_gaussian), ("M4", coulomb_gas)):
         },
     )
     display(claim)
-
-# %% [markdown]
-# ## Three singular values: the walk against quadrature
-#
-# For $k=3$ the slice is a segment: $\lambda_2+\lambda_3=r-1$. In the angle of $(\sigma_2,\sigma_3)$ the density has no
-# singularity, and one-dimensional quadrature gives every moment. The wrong alternatives change one factor at a time.
-
-# %%
-THREE = [(d, r) for d in (0, 2, 5) for r in (1.5, 2.3)]
-WRONG = {  # exponents of the values, of 1 - lambda and of the Vandermonde factor
-    "Vandermonde factor dropped": lambda d: ((d - 1) / 2, 1, 0),
-    "complex matrices": lambda d: (d, 2, 2),
-    "d/2 in place of (d-1)/2": lambda d: (d / 2, 1, 1),
-    "without 1 - lambda": lambda d: ((d - 1) / 2, 0, 1),
-    "uniform on the sphere": lambda d: (-1 / 2, 0, 0),
-}
-tails = [tail((3, 3 + d), r, spectra_small, generator(10)) / (r - 1) for d, r in THREE]
-larger = torch.stack([lam[:, 0] for lam in tails], 1)
-
-
-def quadrature(factors):
-    return [measured.three_values(r, *factors(d)) for d, r in THREE]
-
-
-check.sampled(
-    "M3.three-values",
-    "moments of the share of the second singular value, 3 x 3 and 3 x 5 and 3 x 8, walk against quadrature",
-    torch.stack([larger**p for p in (1, 2, 4)], -1),
-    quadrature(lambda d: ((d - 1) / 2, 1, 1)),  # M3
-    wrong={name: quadrature(factors) for name, factors in WRONG.items()},
-    seed=seed,
-)
 
 # %% [markdown]
 # ## Plain rejection
@@ -157,6 +134,237 @@ check.sampled(
     [1.0] * 4,
     wrong={"one degree of freedom less": [15 / 16, 14 / 15, 1, 1]},
     wrong_samples={"spectral norm in place of the Frobenius norm": spectral},
+    seed=seed,
+)
+
+# %% [markdown]
+# ## One singular pair, and a matrix beside it
+#
+# M5 makes the conditioned matrix without any of its singular values: a matrix $X$ of one row and one column less,
+# uniform on the Frobenius sphere of squared radius $r-1$, kept with a probability proportional to $\det(1-XX^\top)$,
+# and a singular pair of size 1 beside it, turned by a random reflection on either side.
+
+
+# %%
+def beside(shape, r, offset, power=1.0, count=pairs):
+    m, n = shape
+    return measured.beside((m - 1, n - 1), r - 1, count, generator(offset), power=power)
+
+
+LARGER = [*PLAIN, ((8, 12), 2.4)]
+by_walk = tail(*LARGER[2], count, generator(800))
+
+
+def against(
+    power,
+):  # the relative ones by rejection of Gaussian matrices, the larger ones by the library
+    found = [beside(*case, 801, power, count) for case in LARGER]
+    lam = [torch.linalg.svdvals(X).square() for X in found]
+    triples = zip(lam, [*relative, by_walk], (r - 1 for _, r in LARGER), strict=True)
+    return torch.cat([(summary(x) - summary(y)) / scale for x, y, scale in triples], -1)
+
+
+check.sampled(
+    "M5.spectrum",
+    "each squared singular value of X and the quartic trace minus those of conditioned matrices, in units of r - 1: "
+    "4 x 4 and 3 x 5 by rejection, 8 x 12 by the library",
+    against(1.0),
+    [0.0] * 15,
+    wrong_samples={"not tilted": against(0.0), "tilted by the square": against(2.0)},
+    scale=1.0,
+    seed=seed,
+)
+
+# %%
+m, n, r = 4, 6, 1.9
+X, draws = beside((m, n), r, 802), generator(803)
+unturned = torch.zeros(pairs, m, n)
+unturned[:, 0, 0], unturned[:, 1:, 1:] = 1, X
+library = srlib.sample((m, n), r, law=conditioned_gaussian, batch=pairs, generator=draws)
+
+
+def corner(W):
+    return W[:, :2, :2].flatten(1)
+
+
+check.same_law(
+    "M5.matrix",
+    "four entries of 4 x 6 matrices made of a pair and X, against the library's draws",
+    corner(measured.in_frames(X, generator(804))),
+    corner(library),
+    wrong={
+        "the pair not turned": corner(unturned),
+        "turned on one side": corner(measured.reflect(unturned, generator(805))),
+    },
+    seed=seed,
+)
+
+# %% mystnb={"figure": {"caption": "A Gaussian matrix of width 48, held at stable rank 5.7, in one draw. Left: in the frames of its largest singular pair it is a 1, and beside it a matrix $X$ of small entries, uniform on its Frobenius sphere but for a nearly constant weight. Middle: the same matrix after a random reflection on either side, which is how it looks from outside. Right: its singular values; the line is the edge of the bulk in the limit.", "name": "fig-pair"}, "image": {"alt": "Left: a matrix drawn as a grid of colours, with one dark cell in the upper left corner, zeros in the rest of the first row and column, and faint noise elsewhere. Middle: a grid of noise without structure. Right: one singular value at one, the others fall from about 0.6 to zero."}} tags=["hide-input"]
+X = beside((48, 48), at(0.1, 48), 806, count=1)
+turned = measured.in_frames(X, generator(807))[0]
+print(f"stable rank {srlib.stable_rank(turned):.2f}")
+fig = figures.pair(X[0], turned, edge=math.sqrt(4 * 0.1))
+
+# %% [markdown]
+# Without conditioning, the same picture has a random radius: $X$ is the corner of a Haar matrix of size $m+n+1$, kept
+# with probability $r^{-mn/2}$. So the stable rank of a free Gaussian matrix has a law in closed form; for two columns
+# its moments are integrals in one variable, and for $2\times2$ its mean is $\pi-2$.
+
+# %%
+m, n = 3, 4
+alternatives = {"O(m + n)": (m + n, None), "O(m + n + 2)": (m + n + 2, None)}
+alternatives["not weighted"] = m + n + 1, 0
+display(
+    check.same_law(
+        "M5.corner",
+        "stable rank and other squared singular values of free 3 x 4 matrices, against the corner of a Haar matrix",
+        measured.gaussian((m, n), pairs, generator(810)),
+        measured.corner_of_haar((m, n), m + n + 1, pairs, generator(811)),
+        wrong={
+            name: measured.corner_of_haar((m, n), size, pairs, generator(812), power=power)
+            for name, (size, power) in alternatives.items()
+        },
+        seed=seed,
+    )
+)
+
+# %%
+free = [measured.gaussian((m, 2), 5 * pairs, generator(813))[:, :1] for m in (2, 3, 5)]
+glue("free_rank", free[0].mean().item())
+
+
+def closed(**options):
+    moments = (
+        measured.free_stable_rank(m, p, **options) for m in (2, 3, 5) for p in (1, 2)
+    )
+    return list(moments)
+
+
+check.sampled(
+    "M5.free-rank",
+    "mean and mean square of the stable rank of free Gaussian matrices, 2 x 2 and 3 x 2 and 5 x 2",
+    torch.cat([r.pow(p) for r in free for p in (1, 2)], -1),
+    [math.pi - 2, *closed()[1:]],  # M5 (b)
+    wrong={
+        "not weighted": closed(scale=0),
+        "half the exponent": closed(scale=1),
+        "no repulsion between the two": closed(wall=0),
+    },
+    resolve=0.02,
+    seed=seed,
+)
+
+# %% [markdown]
+# In the condensed phase the tilt is nearly constant. The mean quartic trace is then that of the sphere, at every width
+# and with what it differs by at order $1/n$. The printed line shows the tilt's share, towards the edge of the phase.
+
+# %%
+WIDE = list(itertools.product(((96, 96), (64, 128)), (0.05, 0.1, 0.15, 0.2)))
+
+
+def quartic_trace(shape, rho, offset):  # relative to the prediction
+    r = at(rho, min(shape))
+    q = 1 + tail(shape, r, spectra_limit, generator(offset)).square().sum(-1)
+    return q / measured.beside_quartic(shape, r)
+
+
+def relative_to(predict):
+    cases = [(shape, rho, at(rho, min(shape))) for shape, rho in WIDE if rho < 0.2]
+    return [predict(*case) / measured.beside_quartic(case[0], case[2]) for case in cases]
+
+
+quotients = {case: quartic_trace(*case, 820 + i) for i, case in enumerate(WIDE)}
+for (m, n), rho in WIDE:
+    print(
+        f"{m} x {n}, rho = {rho}: off by {100 * (quotients[(m, n), rho].mean() - 1):.2f} %"
+    )
+glue("quartic_formula", measured.beside_quartic((96, 96), at(0.2, 96)) / 96)
+glue(
+    "quartic_drawn",
+    quotients[WIDE[3]].mean().item() * measured.beside_quartic((96, 96), at(0.2, 96)) / 96,
+)
+
+check.sampled(
+    "M5.quartic",
+    "mean quartic trace of conditioned 96 x 96 and 64 x 128 matrices in the condensed phase, by the formula",
+    torch.stack([x for (_, rho), x in quotients.items() if rho < 0.2], -1),
+    [1.0] * 6,  # M5 (c)
+    wrong={
+        "its limit": relative_to(
+            lambda shape, rho, r: min(shape) * coulomb.quartic(rho, max(shape) / min(shape))
+        ),
+        "without the pair": relative_to(
+            lambda shape, rho, r: measured.beside_quartic(shape, r) - 1
+        ),
+        "m and n for m - 1 and n - 1": relative_to(
+            lambda shape, rho, r: measured.beside_quartic([x + 1 for x in shape], r)
+        ),
+    },
+    resolve=0.02,
+    seed=seed,
+)
+
+# %% [markdown]
+# In the squeezed phase $1-\lambda$ plays the part of $\lambda$, with matrices of $k-1$ rows and $k+2$ columns.
+
+# %%
+DUAL = [((4, 5), 2.8), ((4, 8), 2.5), ((6, 10), 3.8)]
+direct = [tail(*case, pairs // 2, generator(830)).flip(-1) for case in DUAL]
+
+
+def mirrored(columns, power):  # difference of 1 - lambda, in units of its mean
+    found = []
+    for ((m, n), r), lam in zip(DUAL, direct, strict=True):
+        shape, half = (m, m + columns), power(n - m)
+        C = beside(shape, 1 + m - r, 831, half, len(lam))
+        mean = (m - r) / (m - 1)
+        found.append((torch.linalg.svdvals(C).square() - (1 - lam)) / mean)
+    return torch.cat(found, -1)
+
+
+check.sampled(
+    "M5.mirror",
+    "each squared singular value in the squeezed phase, 4 x 5 and 4 x 8 and 6 x 10, from a matrix of k - 1 rows and k + 2 columns",
+    mirrored(3, lambda d: (d - 1) / 2),
+    [0.0] * 11,
+    wrong_samples={
+        "not tilted": mirrored(3, lambda d: 0.0),
+        "tilted by d/2": mirrored(3, lambda d: d / 2),
+        "one column less": mirrored(2, lambda d: (d - 1) / 2),
+    },
+    scale=1.0,
+    seed=seed,
+)
+
+# %% [markdown]
+# ## Three singular values: the walk against quadrature
+#
+# For $k=3$ the slice is a segment: $\lambda_2+\lambda_3=r-1$. In the angle of $(\sigma_2,\sigma_3)$ the density has no
+# singularity, and one-dimensional quadrature gives every moment. The wrong alternatives change one factor at a time.
+
+# %%
+THREE = [(d, r) for d in (0, 2, 5) for r in (1.5, 2.3)]
+WRONG = {  # exponents of the values, of 1 - lambda and of the Vandermonde factor
+    "Vandermonde factor dropped": lambda d: ((d - 1) / 2, 1, 0),
+    "complex matrices": lambda d: (d, 2, 2),
+    "d/2 in place of (d-1)/2": lambda d: (d / 2, 1, 1),
+    "without 1 - lambda": lambda d: ((d - 1) / 2, 0, 1),
+    "uniform on the sphere": lambda d: (-1 / 2, 0, 0),
+}
+tails = [tail((3, 3 + d), r, spectra_small, generator(10)) / (r - 1) for d, r in THREE]
+larger = torch.stack([lam[:, 0] for lam in tails], 1)
+
+
+def quadrature(factors):
+    return [measured.three_values(r, *factors(d)) for d, r in THREE]
+
+
+check.sampled(
+    "M3.three-values",
+    "moments of the share of the second singular value, 3 x 3 and 3 x 5 and 3 x 8, walk against quadrature",
+    torch.stack([larger**p for p in (1, 2, 4)], -1),
+    quadrature(lambda d: ((d - 1) / 2, 1, 1)),  # M3
+    wrong={name: quadrature(factors) for name, factors in WRONG.items()},
     seed=seed,
 )
 
@@ -263,22 +471,6 @@ fig = figures.memory(LAGS, correlation)
 # %%
 RHO = (0.05, 0.15, 0.25, 0.35, 0.5, 0.65, 0.75, 0.85, 0.97)
 GAS = list(itertools.product(RHO, (1.0, 1.5, 4.0)))
-QUARTIC = {  # M4, square matrices
-    "condensed": lambda rho: 2 * rho**2,
-    "pushed": lambda rho: rho - 1 / 8,
-    "squeezed": lambda rho: rho**2 + (1 - rho) ** 2,
-}
-
-
-def phase(rho):
-    return "condensed" if rho < 1 / 4 else "pushed" if rho < 3 / 4 else "squeezed"
-
-
-def throughout(formulas, values):  # wrong: the formula of one phase in all of them
-    return {f"{name} throughout": [f(v) for v in values] for name, f in formulas.items()}
-
-
-# %%
 display(
     check.exact(
         "M4.moments",
@@ -308,14 +500,8 @@ display(
 # same everywhere on the support: it is the multiplier of the constraint. The midpoint rule in the angle, read halfway
 # between its nodes, integrates the principal value exactly for trigonometric polynomials.
 
+
 # %%
-MULTIPLIER = {  # square matrices
-    "condensed": lambda rho: 1 / rho,
-    "pushed": lambda rho: 8 * (1 - 2 * rho),
-    "squeezed": lambda rho: -1 / (1 - rho),
-}
-
-
 def column(values):  # one multiplier for all points of a support
     return torch.tensor(values).unsqueeze(-1)
 
@@ -394,15 +580,7 @@ display(
     ),
 )
 
-
 # %%
-def one_sided(c, side, h=1e-3):
-    """Slope and second derivative of the measured multiplier at c, from one side."""
-    y0, y1, y2, y3 = (force(c + side * i * h).mean().item() for i in range(4))
-    slope = side * (-11 * y0 + 18 * y1 - 9 * y2 + 2 * y3) / (6 * h)
-    return [slope, (2 * y0 - 5 * y1 + 4 * y2 - y3) / h**2]
-
-
 check.exact(
     "M4.third-order",
     "slope and second derivative of the multiplier on both sides of both transitions, by differences",

@@ -5,7 +5,7 @@ import torch
 
 from srlib import plotting
 
-__all__ = ["condensation", "memory", "phases", "quartic"]
+__all__ = ["condensation", "memory", "pair", "phases", "quartic"]
 
 
 def memory(lags, correlation):
@@ -24,6 +24,27 @@ def memory(lags, correlation):
         ax.set(title=rf"$\rho={rho}$", xlabel="sweeps between", ylim=(-0.1, 1.05))
     axes[0].set_ylabel("correlation of $q$")
     plotting.legend(axes[2], loc="upper right")
+    return fig
+
+
+def pair(X, turned, *, edge):
+    """X beside its singular pair, the same matrix turned, and its singular values with the edge of the others."""
+    fig, axes = plotting.figure(1, 3, size=(9.4, 3.4))
+    parts = torch.zeros(len(X) + 1, len(X) + 1)
+    parts[0, 0], parts[1:, 1:] = 1, X
+    top = X.abs().max().item()
+    titles = r"$1\oplus X$", r"$W/s$", "singular values"
+    for ax, A, title in zip(axes, (parts, turned), titles[:2], strict=False):
+        ax.imshow(A.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
+        ax.set(title=title, xticks=[], yticks=[])
+        ax.grid(False)
+    first, rest = plotting.palette(2)
+    sigma, index = torch.linalg.svdvals(turned), torch.arange(1, len(parts) + 1)
+    axes[2].plot(index[1:], sigma[1:], "o", color=rest, markersize=3.5)
+    axes[2].plot(index[:1], sigma[:1], "D", color=first, markersize=6)
+    axes[2].annotate("the pair", (1, 1), (8, 0.98), va="center")
+    axes[2].axhline(edge, color="0.4", linestyle="--", linewidth=1)
+    axes[2].set(title=titles[2], xlabel="$i$", ylabel=r"$\sigma_i$", ylim=(-0.02, 1.08))
     return fig
 
 
