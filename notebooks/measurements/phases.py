@@ -3,39 +3,51 @@
 Tensors are of torch's default dtype, which the notebooks set; lam are squared relative singular values but the first.
 """
 
+import itertools
 import math
+from functools import partial
 from unittest.mock import patch
 
 import torch
 from scipy.integrate import quad
 
-from srlib import haar
+import srlib
+from measurements.pair import beside_quartic
+from measurements.sampling import cases
 from srlib.spectra import conditioned, conditioned_gaussian, coulomb
 
 __all__ = [
+    "FACTORS",
     "MULTIPLIER",
     "QUARTIC",
+    "after",
     "at",
-    "beside",
-    "beside_quartic",
-    "corner_of_haar",
+    "column",
+    "dense",
+    "densities",
+    "ends",
     "force",
-    "free_stable_rank",
-    "gaussian",
-    "in_frames",
+    "formulas",
     "loop",
+    "memories",
     "memory",
     "moments",
     "multiplier",
     "one_sided",
     "outside",
+    "panels",
     "phase",
-    "reflect",
-    "rejection",
+    "quadratures",
+    "quartic_traces",
+    "remainders",
+    "repulsion",
     "support",
+    "sweeps",
     "tail",
     "three_values",
     "throughout",
+    "traces",
+    "walked",
 ]
 
 QUARTIC = {  # M4, square matrices
@@ -64,97 +76,35 @@ def at(rho, k):
     return 1 + rho * (k - 1)
 
 
-def beside(shape, radius2, count, generator, *, power=1.0):
-    """Draw M5's matrix X of this shape, (count, *shape): uniform on the Frobenius sphere of a squared radius, tilted by
-    det(1 - X X^T)^power and cut at spectral norm 1. By plain rejection, against the weight of equal singular values.
-    """
-    rows, columns = shape
-    k, kept = min(shape), []
-    least = k * math.log1p(-radius2 / k)  # the largest log det at this radius
-    while sum(map(len, kept)) < count:
-        G = torch.randn(2 * count, rows, columns, generator=generator)
-        X = G * (math.sqrt(radius2) / torch.linalg.matrix_norm(G)).reshape(-1, 1, 1)
-        lam = torch.linalg.svdvals(X).square()
-        weight = torch.where(lam < 1, torch.log1p(-lam), -math.inf).sum(-1) - least
-        level = torch.rand(2 * count, generator=generator)
-        kept.append(X[level < (power * weight).exp()])  # M5
-    return torch.cat(kept)[:count]
+def tail(shape, r, count, generator, *, law=conditioned_gaussian):
+    """Draw lam, shape (count, k - 1), from a law of the library."""
+    return law(shape, r, batch=count, generator=generator)[:, 1:].square()
 
 
-def in_frames(X, generator):
-    """W / s of M5 from its parts: 1 beside X, and a random reflection on either side."""
-    count, rows, columns = X.shape
-    W = torch.zeros(count, rows + 1, columns + 1)
-    W[:, 0, 0], W[:, 1:, 1:] = 1, X
-    return reflect(reflect(W, generator).mT, generator).mT
-
-
-def reflect(A, generator):
-    """Map the first coordinate of the columns to a uniformly random direction, by a reflection."""
-    v = torch.randn(*A.shape[:2], 1, generator=generator)
-    v = v / v.norm(dim=1, keepdim=True)
-    v[:, 0] -= 1
-    return A - v @ (v.mT @ A) * (2 / v.square().sum(1, keepdim=True))
-
-
-def gaussian(shape, count, generator):
-    """Draw stable rank and squared relative singular values but the first of free Gaussian matrices, (count, k)."""
-    s2 = torch.linalg.svdvals(torch.randn(count, *shape, generator=generator)).square()
-    return torch.cat([s2.sum(-1, keepdim=True), s2[:, 1:]], -1) / s2[:, :1]
-
-
-def corner_of_haar(shape, size, count, generator, *, power=None):
-    """Draw what :func:`gaussian` draws, as 1 beside the corner of a Haar matrix of a size, kept with probability
-    stable rank^(-power), which is half the number of entries if omitted.
-    """
-    rows, columns = shape[0] - 1, shape[1] - 1
-    power = shape[0] * shape[1] / 2 if power is None else power
-    kept = []
-    while sum(map(len, kept)) < count:
-        Q = haar.orthogonal(size, columns, batch=count, generator=generator)
-        lam = torch.linalg.svdvals(Q[:, :rows]).square()
-        r = 1 + lam.sum(-1, keepdim=True)
-        level = torch.rand(count, generator=generator)
-        kept.append(torch.cat([r, lam], -1)[level < r[:, 0] ** -power])  # M5 (b)
-    return torch.cat(kept)[:count]
-
-
-def free_stable_rank(m, power, *, scale=None, wall=1):
-    """Mean of a power of the stable rank of a Gaussian m x 2 matrix, by quadrature in (r - 1)^(1/2): r^(-scale) is the
-    factor that is m in M5 (b).
-    """
-    scale = m if scale is None else scale
-
-    def integrand(x, p):
-        r = 1 + x**2
-        return r ** (p - scale) * x ** (m - 2) * (1 - x**2) ** wall
-
-    return quad(integrand, 0, 1, args=(power,))[0] / quad(integrand, 0, 1, args=(0,))[0]
-
-
-def beside_quartic(shape, r):
-    """Mean quartic trace in the condensed phase: that of 1 beside X uniform on its sphere."""
-    m, n = shape
-    return 1 + (r - 1) ** 2 * (m + n - 1) / ((m - 1) * (n - 1) + 2)  # M5 (c)
-
-
-def tail(shape, r, count, generator, *, law=conditioned_gaussian, sweeps=None):
-    """Draw lam, shape (count, k - 1), by a walk of the library's number of sweeps or of another one."""
-    sweeps = conditioned.SWEEPS if sweeps is None else sweeps
+def walked(shape, r, count, generator, sweeps):
+    """Draw lam, shape (count, k - 1), by a walk of some sweeps, also where the library does not walk."""
     with patch.object(conditioned, "SWEEPS", sweeps):
-        return law(shape, r, batch=count, generator=generator)[:, 1:].square()
+        if hasattr(conditioned, "_walk"):
+            return conditioned._walk(shape, r, count, generator)
+        return tail(shape, r, count, generator)
 
 
-def rejection(shape, r, count, generator, chunk=400_000):
-    """Draw Gaussian matrices, keep those of stable rank r up to 0.01, and return their squared singular values,
-    shape (kept, k).
-    """
-    kept = []
-    for _ in range(count // chunk):
-        W = torch.randn(chunk, *shape, generator=generator)
-        lam = torch.linalg.eigvalsh(W @ W.mT).flip(-1)
-        kept.append(lam[(lam.sum(-1) / lam[:, 0] - r).abs() < 0.01])
-    return torch.cat(kept)
+FACTORS = {  # exponents of the values, of 1 - lambda and of the Vandermonde factor
+    "M3": lambda d: ((d - 1) / 2, 1, 1),
+    "Vandermonde factor dropped": lambda d: ((d - 1) / 2, 1, 0),
+    "complex matrices": lambda d: (d, 2, 2),
+    "d/2 in place of (d-1)/2": lambda d: (d / 2, 1, 1),
+    "without 1 - lambda": lambda d: ((d - 1) / 2, 0, 1),
+    "uniform on the sphere": lambda d: (-1 / 2, 0, 0),
+}
+
+
+def quadratures(cases):
+    """:func:`three_values` of every (d, r), of M3's density first, then of wrong ones by name."""
+    return {
+        name: [three_values(r, *factors(d)) for d, r in cases]
+        for name, factors in FACTORS.items()
+    }
 
 
 def three_values(r, power, wall, vandermonde):
@@ -185,6 +135,24 @@ def loop(lam):
     return torch.stack([term.sum(-1) for term in terms], -1)
 
 
+def remainders(tails, cases):
+    """What is left of the loop equation relative to the mean size of its terms, (count, cases): of M3's density first,
+    then of wrong ones by name.
+    """
+    terms = torch.stack([loop(lam) for lam in tails], 1)
+    d, one = torch.tensor([abs(m - n) for (m, n), _ in cases]), torch.ones(len(cases))
+    factors = {
+        "M3": ((d - 1) / 2, one, one),
+        "Vandermonde factor dropped": ((d - 1) / 2, one, 0 * one),
+        "complex matrices": (d, 2 * one, 2 * one),
+        "d/2 in place of (d-1)/2": (d / 2, one, one),
+        "without 1 - lambda": ((d - 1) / 2, 0 * one, one),
+    }
+    weighted = {name: terms * torch.stack([one, *f], -1) for name, f in factors.items()}
+    size = weighted["M3"].mean(0).abs().sum(-1)
+    return {name: x.sum(-1) / size for name, x in weighted.items()}
+
+
 def memory(shape, r, count, lags, start, walk, sweeps=48):
     """Correlation in equilibrium of the quartic trace with itself some sweeps later, and two standard errors from the
     spread over the chains, shape (lags,) each; the generators are those of the chains' starts and of their sweeps.
@@ -198,6 +166,37 @@ def memory(shape, r, count, lags, start, walk, sweeps=48):
     x = (x - x.mean()) / x.std()
     products = torch.stack([(x[lag:] * x[: len(x) - lag]).mean(0) for lag in lags])
     return products.mean(1), 2 * products.std(1) / math.sqrt(count)
+
+
+def after(chains, sweeps, count, generators):
+    """Quartic trace after some sweeps of each chain, shape (count, chains)."""
+    tails = [walked(*c, count, g, sweeps) for c, g in zip(chains, generators, strict=True)]
+    return torch.stack([lam.square().sum(-1) for lam in tails], -1)
+
+
+def sweeps(chains, count, generator):
+    """Quartic trace after the library's number of sweeps, four and none minus that after twice as many, relative."""
+
+    def traces(number, offset):
+        generators = map(generator, range(offset, offset + len(chains)))
+        return after(chains, number, count, generators)
+
+    longer = traces(2 * conditioned.SWEEPS, 70)
+    ways = {
+        "library": (conditioned.SWEEPS, 80),
+        "four sweeps": (4, 90),
+        "the start itself": (0, 90),
+    }
+    return {name: (traces(*way) - longer) / longer.mean(0) for name, way in ways.items()}
+
+
+def memories(count, lags, generator):
+    """Correlations of :func:`memory` by shape and relative stable rank; generator is a function of an offset."""
+    shapes, found = ((16, 16), (64, 64), (16, 64)), {}
+    for i, (shape, rho) in enumerate(itertools.product(shapes, (0.1, 0.5, 0.9))):
+        generators = generator(50 + 2 * i), generator(51 + 2 * i)
+        found[shape, rho] = memory(shape, at(rho, min(shape)), count, lags, *generators)
+    return found
 
 
 def support(rho, aspect=1.0):
@@ -230,6 +229,75 @@ def outside(rho, points):
     """Repulsion from the limiting density of square matrices, at points outside its support."""
     lam, mass = _nodes(rho)
     return 2 * (mass / (points.unsqueeze(-1) - lam)).sum(-1)
+
+
+def repulsion(condensed, squeezed, shares):
+    """Repulsion outside the support, at shares of the gap between it and the wall, and the multipliers; both without
+    their sign.
+    """
+    above = [outside(rho, 4 * rho + shares * (1 - 4 * rho)) for rho in condensed]
+    below = [-outside(rho, (4 * rho - 3) * (1 - shares)) for rho in squeezed]
+    return torch.stack(above + below), column(
+        [abs(multiplier(rho, 1.0)) for rho in condensed + squeezed]
+    )
+
+
+def column(values):
+    """One multiplier for all points of a support."""
+    return torch.tensor(values).unsqueeze(-1)
+
+
+def densities(values, points):
+    """Limiting density of square matrices, shape (values, points)."""
+    return torch.stack([coulomb.density(rho, points) for rho in values])
+
+
+def quartic_traces(values, shape, count, generators, law=conditioned_gaussian):
+    """Quartic trace per singular value at relative stable ranks, shape (count, values)."""
+    draws = zip((at(rho, shape[0]) for rho in values), generators, strict=True)
+    tails = [tail(shape, r, count, g, law=law) for r, g in draws]
+    return torch.stack([lam.square().mean(-1) for lam in tails], -1)
+
+
+def traces(shape, rho, count, generator):
+    """Quartic trace of the tail at a relative stable rank, shape (count,)."""
+    return tail(shape, at(rho, min(shape)), count, generator).square().sum(-1)
+
+
+def formulas(shape, rho):
+    """Mean quartic trace in the condensed phase by M5 (c), by its limit, and of one row and one column more."""
+    (m, n), r = shape, at(rho, min(shape))
+    limit = m * coulomb.quartic(rho, n / m)
+    return beside_quartic(shape, r), limit, beside_quartic((m + 1, n + 1), r)
+
+
+def panels(count, generator):
+    """Draws at width 64, ends of the support and limiting density in the three phases."""
+    return {
+        (phase(rho), rho): (
+            tail((64, 64), at(rho, 64), count, generator(600)),
+            support(rho),
+            partial(coulomb.density, rho),
+        )
+        for rho in (0.1, 0.5, 0.9)
+    }
+
+
+def ends(grid, drawn):
+    """Limit and draws of the largest and the smallest of the other squared singular values, by label."""
+    lower, upper = zip(*(support(rho.item()) for rho in grid), strict=True)
+    return {
+        r"second, $\sigma_2^2$": (upper, drawn[..., 0]),
+        r"smallest, $\sigma_n^2$": (lower, drawn[..., -1]),
+    }
+
+
+def dense(law, generator):
+    """Matrices of seven shapes at stable ranks from end to end, and the ranks."""
+    _, shapes, ranks = zip(*cases([law]), strict=True)
+    options = {"spectral_norm": 3.0, "law": law}
+    pairs = zip(shapes, ranks, strict=True)
+    return [srlib.sample(*c, **options, generator=generator(1)) for c in pairs], ranks
 
 
 def force(rho, aspect=1.0, count=4000):
