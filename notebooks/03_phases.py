@@ -87,7 +87,7 @@ def against(law, offset):
     return pair.excess(tails, relative, PLAIN)
 
 
-claim = check.sampled(
+check.sampled(
     "M3.rejection",
     "each squared singular value and the quartic trace, 4 x 4 and 3 x 5, library minus rejection, in units of r - 1",
     against(conditioned_gaussian, 30),
@@ -96,7 +96,6 @@ claim = check.sampled(
     scale=1.0,
     seed=seed,
 )
-display(claim)
 
 # %%
 frobenius, spectral = pair.scale(accepted)
@@ -236,7 +235,7 @@ check.sampled(
 )
 
 # %% [markdown]
-# ## Three singular values: the walk against quadrature
+# ## Three singular values: quadrature
 #
 # For $k=3$ the slice is a segment: $\lambda_2+\lambda_3=r-1$. In the angle of $(\sigma_2,\sigma_3)$ the density has no
 # singularity, and one-dimensional quadrature gives every moment. The wrong alternatives change one factor at a time.
@@ -286,9 +285,9 @@ check.sampled(
 # %% [markdown]
 # ## How long the walk remembers
 #
-# The library starts each chain from the quantiles of the limiting density and makes as many sweeps as the next cell
-# prints. All chains of a batch are independent replicates and each gives one draw, so nothing is thinned. The memory
-# is measured in equilibrium: correlation of the quartic trace now with the quartic trace some sweeps later.
+# Where the library walks, it starts each chain from the quantiles of the limiting density and makes as many sweeps as
+# the next cell prints. All chains of a batch are independent replicates and each gives one draw, so nothing is thinned.
+# The memory is measured in equilibrium: correlation of the quartic trace now with that some sweeps later.
 
 # %%
 LAGS = (0, 1, 2, 4, 8, 16, 24, 32)
