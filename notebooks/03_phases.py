@@ -165,24 +165,24 @@ fig = figures.pair(pair.parts(X)[0], turned, edge=math.sqrt(4 * 0.1))
 corners = pair.corners_of_haar((3, 4), pairs, generator)
 free = [pair.gaussian((m, 2), 5 * pairs, generator(813))[:, :1] for m in (2, 3, 5)]
 
-display(
-    check.same_law(
-        "M5.corner",
-        "stable rank and other squared singular values of free 3 x 4 matrices, against the corner of a Haar matrix",
-        pair.gaussian((3, 4), pairs, generator(810)),
-        corners.pop("M5"),
-        wrong=corners,
-        seed=seed,
-    ),
-    check.sampled(
-        "M5.free-rank",
-        "mean and mean square of the stable rank of free Gaussian matrices, 2 x 2 and 3 x 2 and 5 x 2",
-        torch.cat([r.pow(p) for r in free for p in (1, 2)], -1),
-        [math.pi - 2, *pair.free_stable_rank()[1:]],  # M5 (b)
-        wrong={name: pair.free_stable_rank(**way) for name, way in pair.WRONG.items()},
-        resolve=0.02,
-        seed=seed,
-    ),
+check.same_law(
+    "M5.corner",
+    "stable rank and other squared singular values of free 3 x 4 matrices, against the corner of a Haar matrix",
+    pair.gaussian((3, 4), pairs, generator(810)),
+    corners.pop("M5"),
+    wrong=corners,
+    seed=seed,
+)
+
+# %%
+check.sampled(
+    "M5.free-rank",
+    "mean and mean square of the stable rank of free Gaussian matrices, 2 x 2 and 3 x 2 and 5 x 2",
+    torch.cat([r.pow(p) for r in free for p in (1, 2)], -1),
+    [math.pi - 2, *pair.free_stable_rank()[1:]],  # M5 (b)
+    wrong={name: pair.free_stable_rank(**way) for name, way in pair.WRONG.items()},
+    resolve=0.02,
+    seed=seed,
 )
 
 # %% [markdown]
@@ -328,26 +328,26 @@ fig = figures.memory(LAGS, correlation)
 # %%
 RHO = (0.05, 0.15, 0.25, 0.35, 0.5, 0.65, 0.75, 0.85, 0.97)
 GAS = list(itertools.product(RHO, (1.0, 1.5, 4.0)))
-display(
-    check.exact(
-        "M4.moments",
-        "mass and mean and quartic trace of the density, three shapes, by quadrature",
-        [measured.moments(*case) for case in GAS],
-        [[1, case[0], coulomb.quartic(*case)] for case in GAS],
-        wrong={
-            "two-level spectrum": [[1, rho, rho**2] for rho, _ in GAS],
-            "square matrices throughout": [[1, x, coulomb.quartic(x)] for x, _ in GAS],
-        },
-        tolerance=1e-9,
-    ),
-    check.exact(
-        "M4.quartic",
-        "quartic trace of square matrices by quadrature against the formula of each phase",
-        [measured.moments(rho, 1.0)[2] for rho in RHO],
-        [QUARTIC[phase(rho)](rho) for rho in RHO],
-        wrong=throughout(QUARTIC, RHO) | {"n/4 of a free Gaussian": [1 / 8] * len(RHO)},
-        tolerance=1e-9,
-    ),
+check.exact(
+    "M4.moments",
+    "mass and mean and quartic trace of the density, three shapes, by quadrature",
+    [measured.moments(*case) for case in GAS],
+    [[1, case[0], coulomb.quartic(*case)] for case in GAS],
+    wrong={
+        "two-level spectrum": [[1, rho, rho**2] for rho, _ in GAS],
+        "square matrices throughout": [[1, x, coulomb.quartic(x)] for x, _ in GAS],
+    },
+    tolerance=1e-9,
+)
+
+# %%
+check.exact(
+    "M4.quartic",
+    "quartic trace of square matrices by quadrature against the formula of each phase",
+    [measured.moments(rho, 1.0)[2] for rho in RHO],
+    [QUARTIC[phase(rho)](rho) for rho in RHO],
+    wrong=throughout(QUARTIC, RHO) | {"n/4 of a free Gaussian": [1 / 8] * len(RHO)},
+    tolerance=1e-9,
 )
 
 # %% [markdown]
@@ -360,23 +360,23 @@ display(
 # %%
 rectangular = [(rho, aspect) for rho, aspect in GAS if aspect > 1]
 square = [MULTIPLIER[phase(rho)](rho) for rho, _ in rectangular]
-display(
-    check.exact(
-        "M4.saddle-point",
-        "force on the support of square matrices at ten points against one multiplier per stable rank",
-        torch.stack([force(rho) for rho in RHO]),
-        measured.column([MULTIPLIER[phase(rho)](rho) for rho in RHO]),
-        wrong={name: measured.column(v) for name, v in throughout(MULTIPLIER, RHO).items()},
-        tolerance=1e-8,
-    ),
-    check.exact(
-        "M4.saddle-point-shapes",
-        "force on the support of rectangular matrices at ten points",
-        torch.stack([force(*case) for case in rectangular]),
-        measured.column([measured.multiplier(*case) for case in rectangular]),
-        wrong={"multiplier of square matrices": measured.column(square)},
-        tolerance=1e-8,
-    ),
+check.exact(
+    "M4.saddle-point",
+    "force on the support of square matrices at ten points against one multiplier per stable rank",
+    torch.stack([force(rho) for rho in RHO]),
+    measured.column([MULTIPLIER[phase(rho)](rho) for rho in RHO]),
+    wrong={name: measured.column(v) for name, v in throughout(MULTIPLIER, RHO).items()},
+    tolerance=1e-8,
+)
+
+# %%
+check.exact(
+    "M4.saddle-point-shapes",
+    "force on the support of rectangular matrices at ten points",
+    torch.stack([force(*case) for case in rectangular]),
+    measured.column([measured.multiplier(*case) for case in rectangular]),
+    wrong={"multiplier of square matrices": measured.column(square)},
+    tolerance=1e-8,
 )
 
 # %% [markdown]
@@ -384,8 +384,7 @@ display(
 # falls short of the multiplier, below $\lambda_-$ it exceeds it. The wrong alternative forgets the constraint.
 
 # %%
-shares = torch.linspace(0.05, 1, 20)
-repulsion, limits = measured.repulsion([0.05, 0.15, 0.22], [0.78, 0.85, 0.97], shares)
+repulsion, limits = measured.repulsion([0.05, 0.15, 0.22], [0.78, 0.85, 0.97])
 check.bound(
     "M4.outside",
     "repulsion outside the support against the multiplier, condensed and squeezed",
@@ -405,23 +404,23 @@ inner = torch.linspace(0.02, 0.98, 25)
 below, above = ([c + side for c in (0.25, 0.75)] for side in (-1e-12, 1e-12))
 densities = partial(measured.densities, points=inner)
 
-display(
-    check.exact(
-        "M4.continuity",
-        "density just below and just above each transition, at 25 points",
-        densities(below),
-        densities(above),
-        wrong={"0.01 further": densities([c + 0.01 for c in above])},
-        tolerance=1e-6,
-    ),
-    check.exact(
-        "M4.mirror",
-        "density of square matrices at 1 - rho read backwards",
-        densities(RHO),
-        densities([1 - rho for rho in RHO], points=1 - inner),
-        wrong={"not read backwards": densities([1 - rho for rho in RHO])},
-        tolerance=1e-9,
-    ),
+check.exact(
+    "M4.continuity",
+    "density just below and just above each transition, at 25 points",
+    densities(below),
+    densities(above),
+    wrong={"0.01 further": densities([c + 0.01 for c in above])},
+    tolerance=1e-6,
+)
+
+# %%
+check.exact(
+    "M4.mirror",
+    "density of square matrices at 1 - rho read backwards",
+    densities(RHO),
+    densities([1 - rho for rho in RHO], points=1 - inner),
+    wrong={"not read backwards": densities([1 - rho for rho in RHO])},
+    tolerance=1e-9,
 )
 
 # %%
@@ -499,24 +498,24 @@ gas = [coulomb_gas((4001, 4001), at(rho, 4001)) for rho in LIMIT]
 gap = 1 - tail((64, 64), at(0.1, 64), spectra_limit, generator(500))[:, 0]
 no_gap = 1 - tail((64, 64), at(0.5, 64), spectra_limit, generator(501))[:, 0]
 
-display(
-    check.exact(
-        "M4.quantiles",
-        "quartic trace per singular value of coulomb_gas at width 4,001",
-        [sigma[1:].pow(4).mean() for sigma in gas],
-        limit,
-        wrong=throughout(QUARTIC, LIMIT),
-        tolerance=1e-5,
-    ),
-    check.empirical(
-        "M4.condensed-gap",
-        "gap between the largest and second squared singular value at rho = 0.1 and width 64",
-        gap,
-        above=0.55,
-        below=0.7,
-        wrong_samples={"pushed phase": no_gap},
-        seed=seed,
-    ),
+check.exact(
+    "M4.quantiles",
+    "quartic trace per singular value of coulomb_gas at width 4,001",
+    [sigma[1:].pow(4).mean() for sigma in gas],
+    limit,
+    wrong=throughout(QUARTIC, LIMIT),
+    tolerance=1e-5,
+)
+
+# %%
+check.empirical(
+    "M4.condensed-gap",
+    "gap between the largest and second squared singular value at rho = 0.1 and width 64",
+    gap,
+    above=0.55,
+    below=0.7,
+    wrong_samples={"pushed phase": no_gap},
+    seed=seed,
 )
 
 # %% mystnb={"figure": {"caption": "The three phases of a square matrix held at its stable rank: squared relative singular values of conditioned Gaussian matrices of width 64 (bars, 80 draws) against the limiting density (line). Condensed: a free bulk on $[0,4\\rho]$, and one value at 1 that carries the norm (arrow). Pushed: the gas fills the interval and leans on both walls. Squeezed: it has left the wall at 0.", "name": "fig-phases"}, "image": {"alt": "Three histograms with a line through the bars. At relative stable rank 0.1 a bulk near zero and a separate value at one, at 0.5 a U shape, at 0.9 all values near one."}} tags=["hide-input"]

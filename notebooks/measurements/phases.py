@@ -231,10 +231,11 @@ def outside(rho, points):
     return 2 * (mass / (points.unsqueeze(-1) - lam)).sum(-1)
 
 
-def repulsion(condensed, squeezed, shares):
-    """Repulsion outside the support, at shares of the gap between it and the wall, and the multipliers; both without
-    their sign.
+def repulsion(condensed, squeezed):
+    """Repulsion outside the support, at twenty points between it and the wall, and the multipliers; both without their
+    sign.
     """
+    shares = torch.linspace(0.05, 1, 20)
     above = [outside(rho, 4 * rho + shares * (1 - 4 * rho)) for rho in condensed]
     below = [-outside(rho, (4 * rho - 3) * (1 - shares)) for rho in squeezed]
     return torch.stack(above + below), column(
