@@ -37,12 +37,12 @@ def beside(shape, radius2, count, generator, *, power=1.0):
     """
     rows, columns = shape
     k, kept = min(shape), []
-    least = k * math.log1p(-radius2 / k)  # the largest log det at this radius
+    most = k * math.log1p(-radius2 / k)  # the largest log det at this radius
     while sum(map(len, kept)) < count:
         G = torch.randn(2 * count, rows, columns, generator=generator)
         X = G * (math.sqrt(radius2) / torch.linalg.matrix_norm(G)).reshape(-1, 1, 1)
         lam = torch.linalg.svdvals(X).square()
-        weight = torch.where(lam < 1, torch.log1p(-lam), -math.inf).sum(-1) - least
+        weight = torch.where(lam < 1, torch.log1p(-lam), -math.inf).sum(-1) - most
         level = torch.rand(2 * count, generator=generator)
         kept.append(X[level < (power * weight).exp()])  # M5
     return torch.cat(kept)[:count]
