@@ -29,7 +29,7 @@ BOUNDED, CAPPED = 1 / 2, 1 / 16
 BLOCK = 2**20
 
 #: Numbers in a block of pairs of the walk. Of no effect but for last bits.
-PAIRS = 2**14
+PAIRS = 2**15
 
 
 def _matrices(shape: Sequence[int], stable_rank: float, *, batch: Sizes, **options: Unpack[Factory]) -> Tensor | None:
@@ -64,7 +64,7 @@ def conditioned_gaussian(
     :math:`\|B\|_2 < 1` (M5). Proposals on the sphere are accepted with probability :math:`\min(1, w / c)`. If the
     largest possible weight taken for :math:`c` accepts half of them, it is, and the draw is exact. Else :math:`c` lies
     5 standard deviations above the mean of :math:`\log w`. The law drawn then has the weight :math:`\min(w, c)`, at a
-    distance of at most :math:`\mathbb{E}(w - c)_+ / \mathbb{E}w` in total variation: less than 1 in :math:`10^7` if
+    distance of at most :math:`\mathbb{E}(w - c)_+ / \mathbb{E}w` in total variation: less than :math:`10^{-6}` if
     :math:`\log w` were Gaussian, and its upper tail is thinner. In this phase ``sample`` takes the matrix itself from
     ``conditioned_gaussian.matrices``, which needs no frames and no singular values.
 
@@ -131,11 +131,10 @@ def _capped(rows: int, columns: int, square: float, power: float, *, mirrored: b
     spread, log_mean = _spread(rows, columns, square), _log_mean(rows, columns, square)
     if math.isnan(spread) or math.isnan(log_mean):
         return None
-    typical = power * (log_mean - spread**2 / 2)  # the mean of log w, if that is Gaussian
-    log_share = typical + (power * spread) ** 2 / 2  # of the mean of w
+    typical = power * (log_mean - spread**2 / 2)  # the mean of log w, below the logarithm of its mean
     bound = power * rows * math.log1p(-square / rows)  # at equal singular values
     for log_cap, least, exact in ((bound, BOUNDED, True), (typical + CAP * power * spread, CAPPED, False)):
-        if log_share - log_cap >= math.log(least):
+        if typical - log_cap >= math.log(least):
             return _Proposal(rows, columns, square, power, log_cap, mirrored, exact)
     return None
 
@@ -200,7 +199,7 @@ def _spectra(proposal: _Proposal, count: int, options: Factory) -> Tensor:
 
 
 def _framed(proposal: _Proposal, count: int, options: Factory) -> Tensor:
-    """Draw matrices H_u (1 + B) H_v, shape (count, k, max(m, n)): H_u is the reflection that takes e_1 to u (M5)."""
+    """Draw matrices H_u diag(1, B) H_v, shape (count, k, max(m, n)); reflections H_u take e_1 to u (M5)."""
     B, _ = _accepted(proposal, count, options)
     W = torch.nn.functional.pad(B, (1, 0, 1, 0))
     W[:, 0, 0] = 1
@@ -249,7 +248,8 @@ def _sweep(lam: Tensor, d: int, n: int, generator: torch.Generator | None) -> No
     own = (X - Y) / (x - y) * (Q / P).pow(d / 2)
     level = torch.where((X <= 1) & (Y <= 1), level / (wall * own).abs(), math.inf)
     old, new = torch.stack([x, y]), torch.stack([X, Y])
-    step = max(1, PAIRS // max(1, lam.numel()))
+    step = PAIRS // max(1, lam.numel())
+    step = step if step >= 8 else 1  # small blocks do not pay
     for start in range(0, size // 2, step):
         some = slice(start, start + step)
         _turn(lam, pairs[some].T, old[:, some], new[:, some], level[some])
@@ -264,16 +264,15 @@ def _turn(lam: Tensor, pairs: Tensor, old: Tensor, new: Tensor, level: Tensor) -
         z = (T.unsqueeze(1) - others).mul_(others)
         return (Q.unsqueeze(1) - z).div_(P.unsqueeze(1) - z)
 
-    single = ratio(lam).index_fill_(1, pairs.flatten(), 1).prod(1)
-    before, after = (ratio(x).mul_(ratio(y)) for x, y in (old, new))  # of each pair to each other one of the block
-    order = torch.arange(len(level), device=lam.device)
-    itself, earlier = ((compare(order.unsqueeze(1), order)).unsqueeze(-1) for compare in (torch.eq, torch.gt))
-    before.masked_fill_(itself, 1)
-    after = torch.where(earlier, after, before)
-    moved = torch.zeros_like(level, dtype=torch.bool)
-    for _ in range(len(level)):  # the first pair is right at once, and each time at least one more
-        now = level < (single * torch.where(moved, after, before).prod(1)).abs_()
-        if torch.equal(now, moved):
-            break
-        moved = now
+    weight = ratio(lam).index_fill_(1, pairs.flatten(), 1).prod(1)  # from what does not move
+    moved = level < weight.abs()
+    if len(level) > 1:
+        before, after = (ratio(x).mul_(ratio(y)) for x, y in (old, new))  # from each other pair of the block
+        order = torch.arange(len(level), device=lam.device)
+        before.masked_fill_((order == order.unsqueeze(1)).unsqueeze(-1), 1)
+        after = torch.where((order < order.unsqueeze(1)).unsqueeze(-1), after, before)
+        for _ in range(len(level)):  # then at least one more of the first pairs is right each time
+            last, moved = moved, level < (weight * torch.where(moved, after, before).prod(1)).abs_()
+            if torch.equal(last, moved):
+                break
     lam[pairs] = torch.where(moved, new, old)
