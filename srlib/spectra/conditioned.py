@@ -199,22 +199,22 @@ def _spectra(proposal: _Proposal, count: int, options: Factory) -> Tensor:
 
 
 def _framed(proposal: _Proposal, count: int, options: Factory) -> Tensor:
-    """Draw matrices H_u diag(1, B) H_v, shape (count, k, max(m, n)); reflections H_u take e_1 to u (M5)."""
+    """Draw matrices H_u diag(1, B) H_v, shape (count, k, max(m, n)); the reflection H_u takes e_1 to u (M5)."""
     B, _ = _accepted(proposal, count, options)
     W = torch.nn.functional.pad(B, (1, 0, 1, 0))
-    W[:, 0, 0] = 1
-    p, q = (_reflector(count, side, options) for side in W.shape[1:])
+    (p, up), (q, vp) = (_reflector(count, side, options) for side in W.shape[1:])
+    W[:, 0, 0] = up * vp
     a, b = W.mT @ p, W @ q  # (1 - p p^T) W (1 - q q^T) = W - p (a - (p^T b) q)^T - b q^T
     left, right = torch.cat([p, b], -1), torch.cat([a - p.mT @ b * q, q], -1)
     return W.baddbmm_(left, right.mT, alpha=-1)
 
 
-def _reflector(count: int, side: int, options: Factory) -> Tensor:
-    """Draw p of length sqrt 2 such that 1 - p p^T takes e_1 to u or to -u, of a uniform direction u."""
+def _reflector(count: int, side: int, options: Factory) -> tuple[Tensor, Tensor]:
+    """Draw p of length sqrt 2, and a sign such that 1 - p p^T takes it times e_1 to a uniform direction."""
     p = torch.randn(count, side, 1, **options)
-    length = torch.linalg.vector_norm(p, dim=1)
-    p[:, 0] += torch.where(p[:, 0] < 0, -length, length)  # adds up, so nothing cancels
-    return p.mul_(math.sqrt(2) / torch.linalg.vector_norm(p, dim=1, keepdim=True))
+    sign = torch.where(p[:, 0] < 0, -1.0, 1.0).to(p)
+    p[:, 0] += sign * torch.linalg.vector_norm(p, dim=1)  # adds up, so nothing cancels; it is -sign that goes to u
+    return p.mul_(math.sqrt(2) / torch.linalg.vector_norm(p, dim=1, keepdim=True)), -sign.squeeze(-1)
 
 
 def _walk(
