@@ -9,9 +9,10 @@
 # %% [markdown]
 # # What stable rank measures: evidence
 #
-# Checks of S1 (the stable rank leaves the quartic trace a known range), S2 (it bounds the error of low-rank
-# compression) and S3 (where familiar matrices lie on its axis). The last sections measure the layers of a network
-# while it learns to read 4,000 digits: its hidden layers start where S3 says and lose most of their stable rank.
+# Checks of S4 (spectra of one stable rank lie between two, and with them the laws of outputs), S1 (the range of the
+# quartic trace), S2 (the error of low-rank compression) and S3 (where familiar matrices lie on the axis). The last
+# sections measure the layers of a network while it learns to read 4,000 digits: its hidden layers start where S3 says
+# and lose most of their stable rank.
 
 # %%
 import math
@@ -23,18 +24,20 @@ from IPython.display import display
 
 import srlib
 from figures import stable_rank as figures
+from measurements import stable_rank as measure
 from measurements.sampling import LAWS
-from measurements.stable_rank import gaussian_stable_rank, train, truncation_errors
-from srlib import check, haar, rank, spectra
+from srlib import Ensemble, check, haar, rank, spectra
 from srlib.check import glue
 from srlib.experiments.data import mnist
+from srlib.moments import log_growth
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
 
 # %% tags=["parameters"]
 seed = 1  # of every draw in this notebook
-k = 64  # singular values of the spectra in the checks of S1 and S2
+k = 64  # singular values of the spectra in the checks of S1, S2 and S4
 draws = 2000  # random spectra
+matrices_law = 80_000  # dense 16 x 16 matrices for the law of an output
 replicates = 200  # matrices per size in the check of the Gaussian limit
 dense_replicates = 1000  # dense 64 x 64 matrices
 networks = 6  # trained from different initial weights
@@ -51,38 +54,95 @@ train_size = 4000  # digits; the other 1,000 are held out
 # %% mystnb={"figure": {"caption": "The axis of stable rank. Top: squared singular values of five $256\\times256$ matrices; the area under each curve is its $r/n$. Bottom: the same matrices on the axis, with stable rank from 1 (rank one) to $n$ (orthogonal).", "name": "fig-axis"}, "image": {"alt": "Top: squared singular values against relative index for a rank-one, two-level, Gaussian, projector and orthogonal matrix. Bottom: their positions on an axis from 0 to 1, in this order."}} tags=["hide-input"]
 generator = torch.Generator().manual_seed(seed)
 n = 256
-familiar = {
-    "rank one": spectra.projector((n, n), 1),
-    "two-level": spectra.two_level((n, n), 0.12 * n),
-    "Gaussian": torch.linalg.svdvals(torch.randn(n, n, generator=generator)),
-    "projector": spectra.projector((n, n), n / 2),
-    "orthogonal": spectra.projector((n, n), n),
-}
-squares = {name: (s / s.max()).square() for name, s in familiar.items()}
+squares = measure.familiar(n, generator)
 for name, values in squares.items():
     print(f"{name}: r/n = {values.sum() / n:.2f}")
 fig = figures.axis(squares)
 
 # %% [markdown]
-# ## S1: what the stable rank says about the quartic trace
+# ## S4: one order of all spectra
 #
 # Every law of the package at stable ranks from 1 to $k$, and spectra drawn without any law: uniform numbers raised to
 # a random power, with the largest set to 1.
 
 # %%
 axis = torch.linspace(1, k, 80)
-by_law = {
-    name: torch.stack([law((k, k), r.item(), generator=generator) for r in axis])
-    for name, law in LAWS.items()
-}
-exponent = 4 / torch.rand(draws, 1, generator=generator) - 4
-free = torch.rand(draws, k, generator=generator).pow(exponent).sort(descending=True).values
-sigma = torch.cat([free / free[:, :1], *by_law.values()])
+by_law = measure.by_law(axis, k, generator)
+free = measure.free_spectra(draws, k, generator)
+sigma = torch.cat([free, *by_law.values()])
+own = torch.Generator().manual_seed(seed + 1000)  # of what S4 draws
 
 r, q = sigma.square().sum(-1), sigma.pow(4).sum(-1)
 ends = torch.tensor([rank.quartic_range(x, k) for x in r.clamp(1, k).tolist()])
 smallest, largest = ends.T
 print(f"{len(sigma)} spectra, stable ranks from {r.min():.2f} to {r.max():.2f}")
+
+# %% [markdown]
+# Their partial sums lie between those of the two-level and of the projector spectrum. Both ends are attained.
+
+# %%
+j, total = torch.arange(1, k + 1), r[:, None]
+least = 1 + (j - 1) * (total - 1) / (k - 1)
+heads = sigma.square().cumsum(-1)
+text = f"sums of the largest squares of {len(sigma)} spectra"
+wrong = {"r without the remainder": torch.minimum(j, (total + 1e-9).floor())}
+display(
+    check.bound("S4.least", text, least, heads, wrong={"flat": j * total / k}),
+    check.bound("S4.most", text, heads, torch.minimum(j, total), wrong=wrong),
+)
+
+# %%
+predicted = [[rank.energy_range(x, int(i), k) for i in j] for x in axis.tolist()]
+ends_found = [by_law[end].square().cumsum(-1) for end in ("two-level", "projector")]
+found = torch.stack(ends_found, -1) / axis[:, None, None]
+wrong = {"all directions alike, j/k": (j / k).expand(len(axis), k)[..., None]}
+text = "share of the squares in the j largest for the two-level and the projector spectrum"
+check.exact("S4.ends", text, found, predicted, wrong=wrong)
+
+# %% [markdown]
+# **The law of an output**, all of whose convex means are ordered. First without sampling: over all orders of the
+# coordinates of one direction their squares are exchangeable, and means are finite sums. Spectra of five singular
+# values, directions of six coordinates.
+
+# %%
+small = free[::10, ::13].square()
+directions = torch.nn.functional.normalize(torch.randn(3, 6, generator=own), dim=-1)
+low, middle, high = measure.ordered_means(small, directions)
+jensen = torch.stack([f(small.sum(1) / 6) for f in measure.CONVEX])
+text = f"means of {len(jensen)} convex functions of an output, {len(small)} spectra"
+wrong = {"f of the mean output": jensen}
+display(
+    check.bound("S4.convex-least", text, low, middle, wrong=wrong),
+    check.bound("S4.convex-most", text, middle, high, wrong={"two-level": low}),
+)
+
+# %% [markdown]
+# Then the two ends themselves, on dense $16\times16$ matrices of stable rank 4: typical growth, cube, and mean excess
+# over half, all and five quarters of the mean output, against integrals of beta densities.
+
+# %%
+predicted, found = measure.end_means(16, 4), []
+for law in (spectra.two_level, spectra.projector):
+    W = srlib.sample((16, 16), 4, law=law, batch=matrices_law, generator=own)
+    found.append(measure.output_means(W))
+wrong = {"the other end's": predicted[::-1], "one law for both": predicted.mean(0)[None]}
+text = "log, cube and mean excess over three levels of an output for the ends of the order"
+check.sampled("S4.law", text, torch.stack(found, 1), predicted, wrong=wrong, seed=seed)
+
+# %%
+power_law = log_growth(Ensemble((16, 16), 4, law=spectra.power_law, negative_slope=1))
+typical = {"two_level": predicted[0, 0], "power_law": power_law.mean.item()}
+for name, value in (typical | {"projector": predicted[1, 0]}).items():
+    print(f"E log ||Wx||^2 at n = 16, r = 4, {name}: {value:.3f}")
+    glue(f"log_{name}", value)
+
+# %% mystnb={"figure": {"caption": "One order (S4), for $16\\times16$ matrices of stable rank 4. Left: sums of the $j$ largest squares; every spectrum's lie in the shaded region, between the two-level spectrum's and the projector's. Right: the mean excess of the squared output at a random direction over each level is ordered in the same way. All three begin at the common mean, 1/4.", "name": "fig-order"}, "image": {"alt": "Left: three curves from 0 to 4, the projector's highest and flat from j = 4 on, the power law's concave, the two-level's a kink at 1 and a straight line. Right: three falling curves on a logarithmic scale, the projector's highest and the two-level's lowest."}} tags=["hide-input"]
+curves = measure.order_curves(own)
+print({name: f"excess over 0.5: {excess[40]:.1e}" for name, (*_, excess) in curves.items()})
+fig = figures.order(curves)
+
+# %% [markdown]
+# ## S1: what the stable rank says about the quartic trace
 
 # %%
 check.bound(
@@ -144,24 +204,19 @@ display(
 
 # %%
 W = srlib.sample((96, k), 9.5, law=spectra.power_law, generator=generator)
-check.exact(
-    "S1.entries",
-    "participation rank from the entries of a dense matrix and from its singular values",
-    srlib.participation_rank(W),
+text = "participation rank from the entries of a dense matrix and from its singular values"
+predicted, wrong = (
     9.5**2 / spectra.power_law((96, k), 9.5).pow(4).sum(),
-    wrong={"stable rank": 9.5, "rank": k},
+    {"stable rank": 9.5, "rank": k},
 )
+check.exact("S1.entries", text, srlib.participation_rank(W), predicted, wrong=wrong)
 
 
 # %% mystnb={"figure": {"caption": "What the stable rank leaves open (S1), for $k=64$ singular values. The participation rank lies between the projector's (lower line, touching $p=r$ at whole $r$) and the two-level spectrum's (upper line, within a factor of two of $\\min(k,r^2)$, dashed). Points: laws of the package (mean quartic trace where the law is random).", "name": "fig-region"}, "image": {"alt": "Log-log plot of participation rank against stable rank: a lens-shaped region between the diagonal and a curve that rises as the square and then saturates at 64, with the laws of singular values as points inside and on its border."}} tags=["hide-input"]
-def participation(law, r):
-    """Participation rank of 200 spectra, from their mean quartic trace."""
-    q = law((k, k), r, batch=200, generator=generator).pow(4).sum(-1)
-    return r**2 / q.mean().item()
-
-
 shown = [1, 1.5, 2.5, 4, 6, 9.5, 14, 20, 30, 45, 62]
-points = {name: [participation(law, r) for r in shown] for name, law in LAWS.items()}
+points = {
+    f: [measure.participation(g, k, r, generator) for r in shown] for f, g in LAWS.items()
+}
 for name, p in points.items():
     print(f"{name}: p = {p[5]:.1f} at r = {shown[5]}")
 fine = np.linspace(1, k, 2001)
@@ -221,6 +276,27 @@ display(
 )
 
 # %% [markdown]
+# **A random input** loses more: of its mean squared output the two-level spectrum, the worst by S4, loses
+# $(k-j)(r-1)/((k-1)r)$. Measured on a dense matrix, beside its spectral error.
+
+# %%
+n, level, cuts = 256, 16, [1, 16, 64, 128, 240]
+W = srlib.sample((n, n), level, generator=own)
+lost = measure.output_errors(W, cuts)
+kept = torch.tensor([rank.energy_range(level, cut, n)[0] for cut in cuts])
+spectral = torch.tensor([rank.truncation_bound(level, cut) for cut in cuts])
+shown = lost[2], spectral[2], measure.truncation_errors(W, [64])[0]
+for key, value in zip(("rms", "spectral", "own"), shown, strict=True):
+    print(f"{key} error of 64 directions of 256 at r = 16: {value:.2f}")
+    glue(f"{key}_error", value.item())
+wrong = {
+    "the spectral bound": spectral,
+    "a flat spectrum's": (1 - torch.tensor(cuts) / n).sqrt(),
+}
+text = "root mean square relative output error of a two-level matrix at random inputs"
+check.exact("S2.random-input", text, lost, (1 - kept).sqrt(), wrong=wrong)
+
+# %% [markdown]
 # ## S3: familiar matrices on the axis
 #
 # The two ends of the axis hold exactly.
@@ -231,16 +307,10 @@ matrices = [haar.orthogonal(m, n, generator=generator) for m, n in tall]
 matrices.append(haar.orthogonal(96, 32, generator=generator).mT)
 column, row = torch.randn(2, 64, generator=generator)
 matrices.append(torch.outer(column, row))
-check.exact(
-    "S3.ends",
-    "stable rank of rectangular orthogonal matrices and of a rank-one matrix",
-    [srlib.stable_rank(W) for W in matrices],
-    [64, 32, 64, 32, 1],
-    wrong={
-        "Gaussian n/4 for all": [16, 8, 16, 8, 16],
-        "longer side": [64, 96, 256, 96, 1],
-    },
-)
+text = "stable rank of rectangular orthogonal matrices and of a rank-one matrix"
+wrong = {"Gaussian n/4 for all": [16, 8, 16, 8, 16], "longer side": [64, 96, 256, 96, 1]}
+found = [srlib.stable_rank(W) for W in matrices]
+check.exact("S3.ends", text, found, [64, 32, 64, 32, 1], wrong=wrong)
 
 # %% [markdown]
 # **Gaussian matrices, exact at finite size.** For $2\times2$ matrices $\mathbb E\,1/r=\frac12+\frac\pi8$.
@@ -262,19 +332,14 @@ check.sampled(
 # **Large Gaussian matrices** are replaced by their bidiagonal form, which has the same singular values in law and
 # costs $O(n)$. It is compared with dense matrices first.
 
-
 # %%
-def gaussian_limit(m, n):
-    return m * n / (math.sqrt(m) + math.sqrt(n)) ** 2  # S3
-
-
 rng = np.random.default_rng(seed)
 matrices = torch.randn(dense_replicates, 64, 64, generator=generator)
 dense = srlib.stable_rank(matrices).numpy()
 check.sampled(
     "S3.bidiagonal",
     "stable rank of dense 64 × 64 Gaussian matrices minus that of bidiagonal ones, relative to n/4",
-    dense - gaussian_stable_rank(64, 64, dense_replicates, rng),
+    dense - measure.gaussian_stable_rank(64, 64, dense_replicates, rng),
     0.0,
     scale=16.0,
     wrong_samples={"the limit n/4 taken for the finite size": dense - 16},
@@ -299,17 +364,11 @@ check.empirical(
 
 # %% [markdown]
 # The edge of the spectrum makes the stable rank exceed its limit by a relative $c\,n^{-2/3}$, so that
-# $(4\,\rho_{8n}-\rho_n)/3$ removes it from the ratios $\rho_n$ of the sampled stable ranks to the limit.
-
+# $(4\,\varrho_{8n}-\varrho_n)/3$ removes it from the ratios $\varrho_n$ of the sampled stable ranks to the limit.
 
 # %%
-def ratio(m, n):
-    drawn = gaussian_stable_rank(m, n, replicates, rng)
-    return drawn / gaussian_limit(m, n)
-
-
 n, aspects = 2048, np.array([1, 2, 4])  # m/n
-extrapolated = [(4 * ratio(8 * a * n, 8 * n) - ratio(a * n, n)) / 3 for a in aspects]
+extrapolated = [measure.extrapolated(a * n, n, replicates, rng) for a in aspects]
 limit = aspects / (np.sqrt(aspects) + 1) ** 2  # r/n
 check.sampled(
     "S3.gaussian",
@@ -335,6 +394,7 @@ uniform = torch.rand(100, 256, 256, generator=generator) - 0.5
 gauss = torch.randn(4, 20, 256, 256, generator=generator)
 shifted = uniform[:20] + 0.25
 student = srlib.stable_rank(gauss[0] / gauss[1:].square().mean(0).sqrt()) / 64
+wrong = {"entries of mean a quarter of their width": srlib.stable_rank(shifted) / 64}
 print(f"t3 entries: {student.mean():.2f}, from {student.min():.2f} to {student.max():.2f}")
 check.empirical(
     "S3.any-entries",
@@ -342,9 +402,7 @@ check.empirical(
     srlib.stable_rank(uniform) / 64,
     above=0.95,
     below=1.05,
-    wrong_samples={
-        "entries of mean a quarter of their width": srlib.stable_rank(shifted) / 64
-    },
+    wrong_samples=wrong,
     seed=seed,
 )
 
@@ -358,35 +416,20 @@ check.empirical(
 # %%
 images, labels = mnist(5000, seed=0)
 sizes = [784, 256, 256, 256, 10]
-limits = np.array([gaussian_limit(m, n) for n, m in pairwise(sizes)])
+limits = np.array([measure.gaussian_limit(m, n) for n, m in pairwise(sizes)])
 adam = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
 runs = [
-    train(sizes, images, labels, train_size, seed=1000 * seed + number, **adam)
+    measure.train(sizes, images, labels, train_size, seed=1000 * seed + number, **adam)
     for number in range(networks)
 ]
 
 # %%
 ranks = np.array([run.ranks for run in runs])  # network, time, layer, r or p
 loss, accuracy = np.array([[run.loss, run.accuracy] for run in runs]).transpose(1, 0, 2)
-for name, time in (("before", 0), ("after", -1)):
-    mean = " ".join(f"{x:.3g}" for x in ranks[:, time, :, 0].mean(0))
-    print(f"{name} training: r = {mean} in layers 1 to 4;", end=" ")
-    print(
-        f"loss {loss[:, time].mean():.2g}, held-out accuracy {accuracy[:, time].mean():.2f}"
-    )
+print(measure.summary(ranks, loss, accuracy))
 
 # %% tags=["hide-input"]
-facts = {
-    "accuracy": 100 * accuracy[:, -1].mean(),
-    "accuracy_worst": 100 * accuracy[:, -1].min(),
-    "start_gap": 100 * np.abs(ranks[:, 0, :3, 0] / limits[:3] - 1).max(),
-}
-for l, limit in enumerate(limits):
-    facts[f"limit_{l + 1}"] = limit
-    for name, time in (("initial", 0), ("trained", -1)):
-        means = ranks[:, time, l].mean(0)
-        facts[f"{name}_{l + 1}"], facts[f"participation_{name}_{l + 1}"] = means
-for key, value in facts.items():
+for key, value in measure.facts(ranks, accuracy, limits).items():
     glue(key, round(float(value), 1))
 glue("networks", networks)
 
@@ -454,7 +497,7 @@ share = hidden_rank / (cuts + 1)
 check.bound(
     "S2.truncation",
     f"error of approximations of rank 1 to 128 of {len(hidden)} trained layers against √(r/(j+1))",
-    torch.stack([truncation_errors(W, cuts.tolist()) for W in hidden]),
+    torch.stack([measure.truncation_errors(W, cuts.tolist()) for W in hidden]),
     share.sqrt(),
     wrong={"r/(j+1)": share, "√(1/(j+1))": (1 / (cuts + 1)).sqrt()},
 )
@@ -485,16 +528,8 @@ glue("needed", round(needed, 1))
 glue("promised", round(promised, 1))
 
 # %% mystnb={"figure": {"caption": "Truncation (S2). Relative spectral error after keeping $j$ singular directions against $(j+1)/r$: every matrix lies below the one curve $\\sqrt{r/(j+1)}$, and none above 1. The orthogonal matrix touches it at $j+1=r=n$, the two-level matrix nearly does at its last direction; trained layers fall off well before $j+1=r$.", "name": "fig-truncation"}, "image": {"alt": "Log-log plot of the relative truncation error against the number of kept directions over stable rank; the bound falls with slope minus one half, and the curves of trained, Gaussian, two-level and orthogonal matrices lie below it."}} tags=["hide-input"]
-compared = {f"layer {l + 1}, trained": runs[0].trained[l] for l in range(3)} | {
-    "Gaussian": torch.randn(256, 256, generator=generator),
-    "two-level": srlib.sample((256, 256), 12.0, generator=generator),
-    "orthogonal": haar.orthogonal(256, generator=generator),
-}
-curves = {}
-for name, W in compared.items():
-    s = torch.linalg.svdvals(W)
-    x, s = (torch.arange(len(s)) + 1) / srlib.stable_rank(W), s / s[0]
-    curves[name] = x, s
+curves = measure.truncation_curves(measure.compared(runs[0].trained, generator))
+for name, (x, s) in curves.items():
     promise = min(1, x[16].item() ** -0.5)
     print(f"{name}: error {s[16]:.2f} after 16 directions, bound {promise:.2f}")
 fig = figures.truncation(curves)

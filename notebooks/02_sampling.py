@@ -174,6 +174,7 @@ check.sampled(
     [m for k in SIZES for m in moments(k)],
     wrong={
         "all k coordinates free": [m for k in SIZES for m in moments(k + 1)],
+        "uniform in the squares": [m for k in SIZES for m in (2 / k, 6 / (k * (k + 1)))],
         "two-level spectrum": [m for k in SIZES for m in (1 / (k - 1), 1 / (k - 1) ** 2)],
     },
     wrong_samples={"one sweep": power_sums(one_sweep, (4, 6))},
@@ -183,15 +184,15 @@ check.sampled(
 # %% [markdown]
 # ## The uniform law: exact moments where the cube cuts
 #
-# Three singular values: $(\sigma_2,\sigma_3)=\sqrt{r-1}\,(\cos\phi,\sin\phi)$ with the angle uniform on an arc
-# $[\phi_0,\pi/2-\phi_0]$, so that $\mathbb E\cos 4j\phi=-\sin(4j\phi_0)/(2j\ell)$ with the arc's length $\ell$. The
+# Three singular values: $(\sigma_2,\sigma_3)=\sqrt{r-1}\,(\cos\psi,\sin\psi)$ with the angle uniform on an arc
+# $[\psi_0,\pi/2-\psi_0]$, so that $\mathbb E\cos 4j\psi=-\sin(4j\psi_0)/(2j\Omega)$ with the arc's angle $\Omega$. The
 # control puts coordinates that stick out of the cube back to 1, which is what clipping a random direction does.
 
 
 # %%
 def waves(tails):
     angles = [torch.atan2(y, x) for x, y in (tail.T for tail in tails)]
-    return torch.stack([torch.cos(4 * j * phi) for phi in angles for j in (1, 2, 3)], -1)
+    return torch.stack([torch.cos(4 * j * psi) for psi in angles for j in (1, 2, 3)], -1)
 
 
 def arc_waves(r):  # M1
@@ -277,23 +278,25 @@ check.sampled(
 # %% [markdown]
 # ## How fast the walk forgets its start
 #
-# Where the cube does not cut, the mean quartic trace of the tail of $d=k-1$ coordinates approaches its limit by the
-# exact factor $\frac34\frac{d-2}{d-1}$ a sweep ($d$ even) or $\frac{3d-2}{4d}$ ($d$ odd).
+# Where the cube does not cut, the mean quartic trace of the tail of $k-1$ coordinates approaches its limit by the
+# exact factor $\frac34\frac{k-3}{k-2}$ a sweep ($k$ odd) or $\frac{3k-5}{4(k-1)}$ ($k$ even).
 
 
 # %%
-def factor(d):
-    return 3 / 4 * (d - 2) / (d - 1) if d % 2 == 0 else (3 * d - 2) / (4 * d)  # M1
+def factor(k):
+    return 3 / 4 * (k - 3) / (k - 2) if k % 2 else (3 * k - 5) / (4 * (k - 1))  # M1
 
 
-STOPS = [(sweeps, d) for d in (8, 9) for sweeps in (1, 2, 4)]
+STOPS = [(sweeps, k) for k in (9, 10) for sweeps in (1, 2, 4)]
 
 
 def traces_after(rate):
-    return [3 / (d + 2) + (1 / d - 3 / (d + 2)) * rate(d) ** sweeps for sweeps, d in STOPS]
+    return [
+        3 / (k + 1) + (1 / (k - 1) - 3 / (k + 1)) * rate(k) ** sweeps for sweeps, k in STOPS
+    ]
 
 
-tails = [uncut_tail(d + 1, walks, 70 + 20 * sweeps, sweeps) for sweeps, d in STOPS]
+tails = [uncut_tail(k, walks, 70 + 20 * sweeps, sweeps) for sweeps, k in STOPS]
 
 check.sampled(
     "M1.rate",
@@ -301,9 +304,9 @@ check.sampled(
     power_sums(tails, (4,)),
     traces_after(factor),
     wrong={
-        "factor 3/4 of wide matrices": traces_after(lambda d: 3 / 4),
-        "parity ignored": traces_after(lambda d: factor(8)),
-        "one pair a sweep": traces_after(lambda d: 1 - (d + 2) / (2 * d * (d - 1))),
+        "factor 3/4 of wide matrices": traces_after(lambda k: 3 / 4),
+        "parity ignored": traces_after(lambda k: factor(9)),
+        "one pair a sweep": traces_after(lambda k: 1 - (k + 1) / (2 * (k - 1) * (k - 2))),
     },
     seed=seed,
 )
@@ -325,7 +328,7 @@ for share in (2 / width, 0.25, 0.5, 0.75, 0.95):
     distances[share] = gap, error
     print(f"r/k = {share:.2g}: " + " ".join(f"{value:.3f}" for value in gap[:3]))
 start = 1 - (width + 1) / (3 * (width - 1))
-fig = figures.kac_walk(times, distances, start * factor(width - 1) ** torch.arange(25))
+fig = figures.kac_walk(times, distances, start * factor(width) ** torch.arange(25))
 
 # %% [markdown]
 # ## The frames are Haar
@@ -434,21 +437,21 @@ check.exact(
 # ## What the sign fix is for
 #
 # A QR factorization fixes the signs of its columns by itself, and its $Q$ has the mean
-# $\operatorname{diag}(\mu_1,\dots,\mu_n)$ given in the chapter instead of 0. Then the matrix built from two such
-# factors has $\mathbb EW_{11}=s\,c_m c_n$, whatever its spectrum.
+# $\operatorname{diag}(M_1,\dots,M_n)$ given in the chapter instead of 0. Then the matrix built from two such
+# factors has $\mathbb EW_{11}=s\,G_mG_n$, whatever its spectrum.
 
 
 # %%
-def c(n):  # mean of |u_1|, u uniform on the sphere
+def G(n):  # mean of |nu_1|, nu uniform on the sphere
     return math.gamma(n / 2) / math.sqrt(math.pi) / math.gamma((n + 1) / 2)
 
 
 def kept(n):  # mean of the other diagonal entries of the first reflection
-    return (n - 2 + c(n)) / (n - 1)
+    return (n - 2 + G(n)) / (n - 1)
 
 
 def raw_mean(n):  # diagonal of E Q
-    own = [-c(n - j) for j in range(n - 1)] + [1]  # the last reflection is the identity
+    own = [-G(n - j) for j in range(n - 1)] + [1]  # the last reflection is the identity
     return [math.prod(kept(n - i) for i in range(j)) * own[j] for j in range(n)]
 
 
@@ -482,7 +485,7 @@ display(
         wrong={
             "Haar": [0.0] * 4,
             "last reflection applied": [*raw_mean(4)[:3], -raw_mean(4)[3]],
-            "first column's mean for all": [-c(4)] * 3 + [c(4)],
+            "first column's mean for all": [-G(4)] * 3 + [G(4)],
         },
         seed=seed,
     ),
@@ -499,16 +502,16 @@ display(
 products = [(left * law((4, 4), 2.0)) @ right.mT for law in (two_level, projector)]
 corner = torch.stack([A[:, 0, 0] for A in products], -1)
 glue("raw_corner", round(corner.mean().item(), 3))
-print(f"c_4 = {c(4):.4f}, c_4 squared = {c(4) ** 2:.4f}")
+print(f"G_4 = {G(4):.4f}, G_4 squared = {G(4) ** 2:.4f}")
 
 check.sampled(
     "M2.raw-corner",
     "mean of W_11 without the sign fix at width 4, two-level and projector spectra of stable rank 2",
     corner,
-    [c(4) ** 2] * 2,
+    [G(4) ** 2] * 2,
     wrong={
         "Haar": [0.0] * 2,
-        "weighted by the mean square of the spectrum": [c(4) ** 2 / 2] * 2,
+        "weighted by the mean square of the spectrum": [G(4) ** 2 / 2] * 2,
     },
     seed=seed,
 )

@@ -11,8 +11,8 @@
 #
 # In the random model the squared feature norm is a product of independent factors, two a layer: one from the linear
 # map and one from the gates. Its mean is linear in every stable rank and exponential in depth (F1, F2); its spread
-# follows the participation rank (F3). Every check below is made at small width, where an asymptotic formula would
-# fail, and against wrong alternatives that must be rejected.
+# follows the participation rank (F3), and its whole law the order of spectra (S4). Every check below is made at small
+# width, where an asymptotic formula would fail, and against wrong alternatives that must be rejected.
 
 # %%
 import itertools
@@ -26,10 +26,10 @@ from IPython.display import display
 import srlib
 from figures import feedforward as figures
 from measurements import feedforward as measure
-from measurements.feedforward import each
+from measurements.feedforward import F2, F3, each
 from srlib import Ensemble, check, haar
 from srlib.check import glue
-from srlib.moments import feature_norm, fluctuation_exponent
+from srlib.moments import feature_norm, fluctuation_exponent, log_growth
 from srlib.spectra import power_law, projector, two_level, uniform_sphere
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -43,6 +43,7 @@ networks_rank = 12_000  # networks for each stable rank of the straight line
 networks_depth = 8_000  # networks for the growth with depth
 networks_order = 8_000  # networks for each of the two sides of the ordering
 networks_figure = 300  # networks for each line of the depth figure
+networks_law = 60_000  # networks for each spectrum whose law is compared
 networks_histogram = 1_000  # networks for each distribution
 networks_collapse = 300  # networks for each group of points of the collapse
 
@@ -50,14 +51,6 @@ networks_collapse = 300  # networks for each group of points of the collapse
 # %%
 def generator(offset):
     return torch.Generator().manual_seed(seed + 1_000 * offset)
-
-
-def F2(e):
-    return feature_norm(e).mean[1:]  # E ||h_l||^2, l = 1, ..., L
-
-
-def F3(e):
-    return feature_norm(e).second[1:]  # E ||h_l||^4
 
 
 def dense(ensembles, count, offset, slopes=(0.0,)):
@@ -201,25 +194,6 @@ def wrong_means(mean):
     }
 
 
-def second_moments(ensembles, q):
-    """The recursion of F3, for putting wrong quartic traces into it."""
-    m, n = each(lambda e: e.shapes, ensembles).unbind(-1)
-    r, s = each(lambda e: (e.stable_ranks, e.spectral_norms), ensembles).unbind(1)
-    a = each(lambda e: [e.negative_slope], ensembles)
-    eta, eta4 = (1 + a**2) / 2, (1 + a**4) / 2
-    layers = s**4 * (r**2 + 2 * q) / (n * (n + 2))
-    return (layers * ((m - 1) * eta**2 + 3 * eta4) / (m + 2)).cumprod(-1)
-
-
-def wrong_seconds(ensembles):
-    r = each(lambda e: e.stable_ranks, ensembles)
-    k = each(lambda e: torch.tensor(e.shapes).amin(-1), ensembles)
-    return {
-        "stable rank in place of participation rank": second_moments(ensembles, r),
-        "a flat spectrum, q = r^2 / k": second_moments(ensembles, r**2 / k),
-    }
-
-
 # %%
 fixed = laws[:3]  # these draw nothing
 variants = [replace(mixed, law=law, negative_slope=a) for law in fixed for a in slopes]
@@ -237,8 +211,8 @@ check.exact(
 # %%
 linear = [replace(e, negative_slope=1.0) for e in variants]
 q = each(lambda e: e.quartic_traces().value, linear)
-wrong = wrong_seconds(variants) | {
-    "gates all open": second_moments(linear, q),
+wrong = measure.wrong_seconds(variants) | {
+    "gates all open": measure.second_moments(linear, q),
     "square of the mean": means**2,
 }
 check.exact(
@@ -273,7 +247,7 @@ for i, (name, activation) in enumerate(names.items()):
 
 # %%
 for i, (name, activation) in enumerate(names.items()):
-    wrong = wrong_seconds(variants[i]) | {"square of the mean": means[i] ** 2}
+    wrong = measure.wrong_seconds(variants[i]) | {"square of the mean": means[i] ** 2}
     wrong["another activation"] = seconds[i - 1]
     text = f"E ||h_l||^4, {activation}, three laws, layers 1 to 3"
     found = second[:, :, i]
@@ -368,23 +342,12 @@ ensembles = [
 ensembles += [replace(mixed, law=f, negative_slope=a) for f in fixed for a in slopes]
 
 
-def terms(e):
-    """The exponent's terms, two a layer: 2 / p - 2 / n, and 3 (eta_4 / eta^2 - 1) / m."""
-    p, (m, n) = torch.tensor(e.participation_ranks().value), torch.tensor(e.shapes).T
-    kappa = ((1 - e.negative_slope**2) / (1 + e.negative_slope**2)) ** 2
-    return torch.stack([2 / p - 2 / n, 3 * kappa / m])
-
-
-def flattened(e):
-    return replace(e, widths=[max(e.widths)] * (e.depth + 1), stable_ranks=max(e.widths))
-
-
 # %%
 epsilon = each(fluctuation_exponent, ensembles)
 ratio = each(lambda e: feature_norm(e).log_ratio[-1], ensembles)
-margin = each(lambda e: 2 / (min(e.widths) + 2) + terms(e).max() / 2, ensembles)
+margin = each(lambda e: 2 / (min(e.widths) + 2) + measure.terms(e).max() / 2, ensembles)
 linear = [replace(e, negative_slope=1) for e in ensembles]
-flat = [flattened(e) for e in ensembles]
+flat = [measure.flattened(e) for e in ensembles]
 wrong = {
     "gates left out": each(fluctuation_exponent, linear),
     "every layer as if orthogonal": each(fluctuation_exponent, flat) + 1e-9,
@@ -455,10 +418,63 @@ check.sampled("F2.preserving", text, first, torch.ones(2), wrong=wrong, seed=see
 
 # %%
 predicted = each(F3, pair)[:, -1]
-wrong = {name: w[:, -1] for name, w in wrong_seconds(pair).items()}
+wrong = {name: w[:, -1] for name, w in measure.wrong_seconds(pair).items()}
 wrong = {"ordered by stable rank": predicted.flip(0)} | wrong
 text = "E ||h_2||^4 at equal means: stable rank 12 (projector) spreads more than stable rank 6 (two-level)"
 check.sampled("F3.order", text, second, predicted, wrong=wrong, seed=seed)
+
+# %% [markdown]
+# ## The order of spectra orders the whole law (S4)
+#
+# Typical growth is exact for every law. Of all spectra of a stable rank the two-level one's mean logarithm lies least
+# below the logarithm of the mean, the projector's most.
+
+# %%
+shapes = (8, 8), (12, 20), (20, 12), (32, 32)
+cases = [(m, n, 1 + t * (min(m, n) - 1)) for m, n in shapes for t in (0.05, 0.3, 0.55, 0.8)]
+least, most, *inside = (measure.growth(law, cases) for law in laws)
+inside = torch.stack(inside)
+text = "loss of the mean log: power-law and uniform spectra between the two ends"
+wrong = {"two-level": least}
+display(
+    check.bound("S4.growth-two-level", text, least, inside, wrong={"no loss": least / 1e3}),
+    check.bound("S4.growth-projector", text, inside, most, wrong=wrong),
+)
+
+# %% [markdown]
+# Two layers, without sampling: directions take all orders of the coordinates of one vector, which is exchangeable, and
+# gates are the same for all laws. Means of $\max(X_2,x)$ must be ordered for every pair of stable ranks and every $x$.
+
+# %%
+ranks, levels = (1.2, 2.0, 2.7, 3.5), (0.5, 1.0, 1.5, 2.5)
+least, most, inside = (measure.excess(f, ranks, levels, generator(50)) for f in fixed)
+wrong = {"that of a fixed X_2": torch.tensor(levels).clamp(min=1).expand_as(inside)}
+text = "E max(X_2, x) of two ReLU layers for 16 pairs of stable ranks and four x"
+display(
+    check.bound("S4.excess-two-level", text, least, inside, wrong=wrong),
+    check.bound("S4.excess-projector", text, inside, most, wrong={"two-level": least}),
+)
+
+# %% [markdown]
+# Dense networks: mean logarithm and cube of $\|h_2\|^2$ with leaky gates, whose networks never die.
+
+# %%
+ordered = [Ensemble((12, 16, 12), 5, 2, law=f, negative_slope=0.4) for f in fixed]
+found = [measure.logs_and_cubes(e, networks_law, generator(51)) for e in ordered]
+predicted = each(lambda e: [log_growth(e).mean.sum(), measure.cubes(e)[-1]], ordered)
+wrong = {"two-level and projector exchanged": predicted[[1, 0, 2]]}
+text = "E log ||h_2||^2 and E ||h_2||^6 of two-level, projector and power-law networks"
+check.sampled("S4.networks", text, torch.stack(found, 1), predicted, wrong=wrong, seed=seed)
+
+# %% [markdown]
+# The chapter's example: ten ReLU layers of width 256 and stable rank 64 that keep the mean.
+
+# %%
+for name, law in (("two_level", two_level), ("projector", projector)):
+    facts = measure.facts(Ensemble((256,) * 11, 64, law=law).preserving())
+    for key, value in facts.items():
+        glue(f"worked_{key}_{name}", value)
+    print(name, ", ".join(f"{key} {value:.3f}" for key, value in facts.items()))
 
 # %% [markdown]
 # What the spread looks like: six ReLU layers of width 24 at the same stable rank, all with mean 1.
@@ -515,14 +531,8 @@ fig = figures.collapse(*table, names.values())
 
 # %%
 n, axis, middle = 32, np.linspace(2, 32, 121), np.arange(5, 32, 8)
-
-
-def scaled_exponents(law, ranks):
-    return [n * fluctuation_exponent(Ensemble((n, n), float(r), law=law)) for r in ranks]
-
-
-ends = [scaled_exponents(law, axis) for law in fixed]
-uniform = scaled_exponents(uniform_sphere, middle)
+ends = [measure.scaled_exponents(law, n, axis) for law in fixed]
+uniform = measure.scaled_exponents(uniform_sphere, n, middle)
 gaussian = torch.randn(20, n, n, generator=generator(40))
 gaussian_share = srlib.stable_rank(gaussian) / n
 gaussian = n * (2 / srlib.participation_rank(gaussian) - 2 / n + 3 / n)

@@ -11,8 +11,9 @@
 #
 # The gates of a random network are fair coins (F4). So the log of the feature norm is a random walk in depth, whose
 # drift lies below the log of the mean (F5); two inputs meet the arc-cosine kernel at every finite width, and only
-# their angle fluctuates (F6); and the gradients of typical networks are far below the Lipschitz bound when stable
-# ranks are low (F7). Each statement is checked at small width and against wrong alternatives.
+# their angle fluctuates (F6); the gradients of typical networks are far below the Lipschitz bound when stable ranks are
+# low (F7); and the inverse participation ranks of the layers add up to that of the Jacobian (F8). Each statement is
+# checked at small width and against wrong alternatives.
 
 # %%
 import itertools
@@ -27,9 +28,9 @@ from scipy.special import digamma
 from figures import jacobian as figures
 from measurements import jacobian as measure
 from measurements.feedforward import basis, each, squared_norms
-from srlib import Ensemble, arccos, check, feedforward, sample
+from srlib import Ensemble, arccos, check, feedforward
 from srlib.check import glue
-from srlib.moments import feature_norm, fluctuation_exponent, log_growth
+from srlib.moments import feature_norm, fluctuation_exponent, jacobian, log_growth
 from srlib.spectra import power_law, projector, two_level, uniform_sphere
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -45,6 +46,7 @@ networks_deep = 24_000  # networks of the deep random walk
 frames = 120_000  # pairs of vectors for each width of the arc-cosine kernel
 matrices = 3_000  # matrices for each law of the overlaps
 networks_gradient = 11_000  # networks for each case of the gradients
+networks_depth = 200  # networks for each line of participation ranks over depth
 
 
 # %%
@@ -242,30 +244,17 @@ means, variances = [], []
 for suffix, names in (("", others), ("-narrow", [narrow])):
     tried = [runs[name] for name in names]
     typical, variance, survival = measure.growth(tried)
-    gates = each(measure.gates_alone, tried)
-    half = each(lambda e: e.widths[:-1], tried) / 2
-    no_psi = typical + half.digamma()
-    wrong = {
-        "log of the mean factor": each(lambda e: feature_norm(e).log_mean.diff(), tried),
-        "psi(n/2) dropped": no_psi + math.log(2),
-        "Gaussian coordinates for the sphere": no_psi - half.log(),
-        "gates all open": typical - gates,
-    }
+    wrong, wrong_squares = measure.wrong_growth(tried)
     if names == [narrow]:
-        whole = typical + gates * survival.expm1()
+        whole = typical + each(measure.gates_alone, tried) * survival.expm1()
         wrong["not divided by the survival probability"] = whole
     found = measure.survivors([logs[name] for name in names])
     text = f"log growth of each layer of networks that survive: {'; '.join(names)}"
     id, mean = f"F5.mean{suffix}", found.mean(1)
     means.append(check.sampled(id, f"mean {text}", mean, typical, wrong=wrong, seed=seed))
-    ratio = each(lambda e: feature_norm(e).log_ratio.diff(), tried)
-    wrong = {
-        "relative variance of the growth (F3)": ratio.expm1(),
-        "trigamma of n/2 not taken off": variance + torch.polygamma(1, half),
-    }
     id, square = f"F5.variance{suffix}", (found - typical).square().mean(1)
     text = f"variance of the {text}"
-    options = {"wrong": wrong, "resolve": 0.06, "seed": seed}
+    options = {"wrong": wrong_squares, "resolve": 0.06, "seed": seed}
     variances.append(check.sampled(id, text, square, variance, **options))
 display(*means, *variances)
 
@@ -313,14 +302,13 @@ check.empirical(
 
 # %%
 kinds = {"two-level": two_level, "projector": projector}
-paths, growth = {}, {}
-for i, (name, law) in enumerate(kinds.items()):
-    e = Ensemble((32,) * 61, 8, law=law).preserving()
-    label = f"{name}, $p={e.participation_ranks().value[0]:.1f}$"
-    g = log_growth(e)
-    growth[label] = g.mean, g.variance
-    paths[label] = squared_norms(draw(e, 40, 30 + i), torch.eye(32)[:1]).squeeze(1).log10()
-    typical, below = g.mean.sum() / math.log(10), (paths[label][:, -1] < 0).double().mean()
+paths, growth = measure.typical_paths(kinds, draw)
+for label, path in paths.items():
+    typical, below = (
+        growth[label][0].sum() / math.log(10),
+        (path[:, -1] < 0).double().mean(),
+    )
+    name = label.split(",")[0]
     print(f"{name}: typical log10 at the end {typical:.2f}, below the mean {below:.2f}")
 
 # %% mystnb={"figure": {"caption": "The typical network is not the mean network. Squared feature norm of 40 ReLU networks of width 32 and stable rank 8 with depth, rescaled so that the mean is exactly 1 in every layer (dashed). The solid line is the typical growth of F5 with two standard deviations around it. The projector's participation rank is lower than the two-level spectrum's, and its networks fade faster.", "name": "fig-typical"}, "image": {"alt": "Two panels of forty jagged paths that drift downwards around a straight line while a dashed line stays at zero; the projector's paths drift about twice as far and spread wider."}} tags=["hide-input"]
@@ -429,14 +417,11 @@ check.empirical(
 )
 
 # %%
-n, at = 64, torch.tensor([10.0, 35, 60, 85, 110, 135, 160, 175]).deg2rad()
+at = torch.tensor([10.0, 35, 60, 85, 110, 135, 160, 175]).deg2rad()
 maps = {"two-level, $r=32$": (32.0, two_level), "projector, $r=8$": (8.0, projector)}
-after = {}
-for i, (name, (r, law)) in enumerate(maps.items()):
-    W = sample((n, n), r, law=law, batch=20, generator=generator(90 + i))
-    a, b = (v.relu().mT for v in measure.turned(W, at))
-    after[name] = arccos.angle(a, b).rad2deg().flatten(1).T
-    mean, deviation = after[name].mean(0).numpy(), after[name].std(0).numpy()
+after = measure.angles_after(64, at, maps, [generator(90), generator(91)])
+for name, found in after.items():
+    mean, deviation = found.mean(0).numpy(), found.std(0).numpy()
     print(name, "mean angle:", mean.round(1), "deviation:", deviation.round(1))
 
 # %% mystnb={"figure": {"caption": "What a layer does to an angle. Left: angle between two inputs after one ReLU layer of width 64 against the angle before; bars hold one standard deviation of single pairs, the line is the map of an infinitely wide layer, and it does not know the stable rank. Right: standard deviation of the cosine after linear maps of width 128, over the squared sine of the angle, for three laws, four stable ranks and three angles, against the participation rank: one line, the leading order of F6.", "name": "fig-angles"}, "image": {"alt": "Left panel: points with bars along a concave curve below the diagonal, bars of the projector several times longer than those of the two-level spectrum. Right panel: points of three colours along one falling curve in the participation rank."}} tags=["hide-input"]
@@ -446,21 +431,21 @@ fig = figures.angles(at, after, laws, p, squares.mean(-1).sqrt())
 # ## Jacobian and gradients, by enumeration (F7)
 #
 # One drawn network of three layers. If the rows of one layer are flipped in all $2^{8}$ ways, the mean of
-# $\|D_lW_lu\|^2$ must be $\eta\|W_lu\|^2$ for *every* vector $u$, although the gates belong to another vector
+# $\|D_lW_ly\|^2$ must be $\eta\|W_ly\|^2$ for *every* vector $y$, although the gates belong to another vector
 # $h_{l-1}$.
 
 # %%
 net = draw(Ensemble((5, 8, 8, 8), 3.5, law=power_law), 1, 100)
-u = [torch.randn(n, generator=generator(101)) for n in net.widths[:-1]]
+y = [torch.randn(n, generator=generator(101)) for n in net.widths[:-1]]
 nets = [replace(net, negative_slope=a) for a in (0.0, 0.2, -0.5)]
-ratio = each(lambda net: measure.flipped_gains(net, torch.eye(5)[0], u), nets)
+ratio = each(lambda net: measure.flipped_gains(net, torch.eye(5)[0], y), nets)
 eta = each(lambda net: [(1 + net.negative_slope**2) / 2], nets).expand(3, 3)
 wrong = {"gates all open": torch.ones(3, 3), "mean gate squared": eta - 0.25 * (1 - eta)}
-text = "mean of ||D_l W_l u||^2 over all flips of rows, over ||W_l u||^2, three layers and slopes"
+text = "mean of ||D_l W_l y||^2 over all flips of rows, over ||W_l y||^2, three layers and slopes"
 check.exact("F7.enumeration", text, ratio, eta, wrong=wrong)
 
 # %% [markdown]
-# Sampled networks: $\|Ju\|^2$ for a $u$ other than the input, $\|J\|_F^2$, and the gradient of the output, for three
+# Sampled networks: $\|Jy\|^2$ for a $y$ other than the input, $\|J\|_F^2$, and the gradient of the output, for three
 # spectra and three slopes. Six inputs a network are averaged, and for the gradient all cyclic shifts of the readout, which
 # have its law.
 
@@ -470,28 +455,12 @@ cases = (two_level, 0.0), (projector, 0.2), (uniform_sphere, 1.0)
 trials = [replace(mixed, law=law, negative_slope=a) for law, a in cases]
 inputs = basis(12)[[0, 1, 2, 12, 13, 14]]
 
-
-def predictions(factors):
-    """Of ||Ju||^2, ||J||_F^2 and the squared gradient, from the layers' factors."""
-    return factors.prod(-1, keepdim=True) * torch.tensor([1, 12, 1.5**2 * 12 / 16])
-
-
-n, m = torch.tensor(mixed.widths[:-1]), torch.tensor(mixed.widths[1:])
-r, s = torch.tensor(mixed.stable_ranks), torch.tensor(mixed.spectral_norms)
-eta = each(lambda e: [(1 + e.negative_slope**2) / 2], trials)
-layers = eta * s**2 * r / n  # F7
-predicted = predictions(layers)
-wrong = {
-    "one layer's factor dropped": predictions(layers[:, 1:]),
-    "gates all open": predictions(s**2 * r / n.expand(3, 3)),
-    "fan-out in place of fan-in": predictions(eta * s**2 * r / m),
-    "rank in place of stable rank": predictions(eta * s**2 * torch.minimum(m, n) / n),
-    "n_0 / n_L left out of the gradient": predicted * torch.tensor([1, 1, 16 / 12]),
-}
+predicted, wrong = measure.gradient_predictions(trials)
 options = networks_gradient, inputs
-found = [measure.gradients(e, generator(110 + i), *options) for i, e in enumerate(trials)]
-text = "E ||Ju||^2, E ||J||_F^2 and E ||grad f||^2 for three spectra and three slopes"
-check.sampled("F7.moments", text, torch.stack(found, 1), predicted, wrong=wrong, seed=seed)
+draws = [measure.gradients(e, generator(110 + i), *options) for i, e in enumerate(trials)]
+found, fourth = torch.stack(draws, 1).split((3, 2), -1)
+text = "E ||Jy||^2, E ||J||_F^2 and E ||grad f||^2 for three spectra and three slopes"
+check.sampled("F7.moments", text, found, predicted, wrong=wrong, seed=seed)
 
 # %% [markdown]
 # The worst case: $\|J\|_2\le\prod_ls_l\max(1,|a|)$.
@@ -514,12 +483,8 @@ check.bound("F7.lipschitz", text.format(len(hard)), found, worst, wrong=wrong)
 
 # %%
 n, ranks, whole = 64, np.arange(1, 65), [2, 4, 8, 16, 32, 48, 64]
-lines, measured = {}, {}
-for i, (name, law) in enumerate(kinds.items()):
-    deep = {r: Ensemble((n,) * 11, r, law=law) for r in ranks.tolist()}
-    lines[name] = next(measure.growth(deep.values()))[:, 0].div(2).exp()
-    nets = [draw(deep[r], 16, 200 + 10 * i + j) for j, r in enumerate(whole)]
-    measured[name] = each(lambda net: measure.per_layer(net, torch.eye(n)[0]), nets)
+lines, measured = measure.gains_per_layer(n, ranks.tolist(), whole, kinds, draw)
+for name in kinds:
     top, own = measured[name][2]
     print(f"{name}: ||J||_2^(1/L) at r/n = 1/8: {top:.2f}, typical gain {own:.2f}")
 
@@ -533,13 +498,75 @@ fig = figures.lipschitz(ranks / n, lines, np.array(whole) / n, measured)
 depths, count = (1, 4, 16), 24
 scaled = {"two-level, $r=16$": (16, two_level), "projector, $r=16$": (16, projector)}
 scaled["orthogonal"] = 64, two_level
-nets, quantiles = {}, {}
-for i, (name, (r, law)) in enumerate(scaled.items()):
-    nets[name] = draw(Ensemble((n,) * 17, r, law=law).preserving(), count, 240 + i)
+towers = {k: Ensemble((n,) * 17, r, law=f).preserving() for k, (r, f) in scaled.items()}
+nets = {name: draw(e, count, 240 + i) for i, (name, e) in enumerate(towers.items())}
 nets["Gaussian (He)"] = measure.gaussian(n, count, [generator(250 + l) for l in range(16)])
+quantiles = {}
 for name, net in nets.items():
     quantiles[name], ranks = measure.singular_values(net, torch.eye(n)[0], depths)
     print(f"{name.replace('$', '')}: stable rank of J", [round(v, 1) for v in ranks])
 
 # %% mystnb={"figure": {"caption": "Singular values of the Jacobian at one input, sorted, for ReLU networks of width 64 and depths 1, 4 and 16 (median over 24 networks). All four ensembles have the same expected squared Frobenius norm, 64 at every depth (dashed: all singular values 1). A projector passes at most 16 directions; with depth all four concentrate the gain on a few directions. The stable rank of J at depth 16 is largest for orthogonal layers and smallest for projectors.", "name": "fig-singular"}, "image": {"alt": "Four panels of falling curves on a logarithmic axis, one curve for each depth. Deeper curves fall more steeply; the projector's curves end at index 16 or before and fall fastest."}} tags=["hide-input"]
 fig = figures.singular(quantiles, depths)
+
+# %% [markdown]
+# ## Inverse participation ranks add up (F8)
+#
+# First the exact statement: the networks of F7 have second moments too, $\mathbb E\|J\|_F^4$ and
+# $\mathbb E\|J^\top J\|_F^2$, here in units of $(\mathbb E\|J\|_F^2)^2$. The second is then $1/p_J$.
+
+# %%
+predicted, wrong = each(measure.ratios, trials), measure.wrong_ratios(trials)
+found = fourth / each(lambda e: [jacobian(e).frobenius], trials) ** 2
+text = "E ||J||_F^4 and E ||J^T J||_F^2 over (E ||J||_F^2)^2 for three spectra and three slopes"
+check.sampled("F8.moments", text, found, predicted, wrong=wrong, seed=seed)
+
+# %% [markdown]
+# Then the bracket of $1/p_J$, and its distance from the sum of inverse participation ranks in units of $S^2$ where
+# $S=\sum_l1/p_l\le1$.
+
+# %%
+some = measure.towers() + [
+    replace(e, negative_slope=a) for e in (mixed, thin) for a in (0.0, 0.2)
+]
+low, inverse, high = each(measure.bracket, some).T
+wrong = {"upper end without the spread": torch.stack([inverse, low])}
+ends, found = torch.stack([low, inverse]), torch.stack([inverse, high])
+text = f"lower and upper end of the bracket of 1 / p_J for {len(some)} networks"
+display(check.bound("F8.bracket", text, ends, found, wrong=wrong))
+small = [e for e in some if measure.budget(e) <= 1]
+distance = measure.distance(small)
+others = {
+    "gates left out": measure.distance(small, gates=0.0),
+    "orthogonal layers cost too": measure.distance(small, before=0.0),
+    "stable rank in place of participation rank": measure.distance(
+        small, by="stable_ranks"
+    ),
+}
+wrong = {name: distance / other for name, other in others.items()}
+glue("jacobian-constant", distance.max().item())
+glue("jacobian-networks", len(small))
+text = f"1 / p_J is the sum of inverse participation ranks up to 4 S^2, S at most 1, for {len(small)} networks"
+check.bound("F8.leading-order", text, distance / 4, 1.0, wrong=wrong)
+
+# %%
+depths = (1, 2, 4, 8, 16)
+curves, points = measure.ranks_with_depth(towers, depths, networks_depth, draw)
+for name, (exact, _) in curves.items():
+    pairs = zip(depths, points[name][:, 0], strict=True)
+    shown = [f"{exact[L - 1]:.1f} ({p:.1f})" for L, p in pairs]
+    print(f"{name.replace('$', '')}: p_J exact (sampled)", *shown)
+
+# %% mystnb={"figure": {"caption": "Inverse participation ranks add up. Left: participation rank of the Jacobian of ReLU networks of width 64 against depth, for three spectra: exact (F8, lines), sum of inverse participation ranks (dashed), sampled (points, 95 % intervals). Right: the inverse, on which layers add: straight lines as long as depth over participation rank is small.", "name": "fig-participation"}, "image": {"alt": "Left, three falling curves on logarithmic axes, orthogonal layers highest and projectors lowest, with points on them. Right, three rising curves that start as straight dashed lines; the projector's is steepest."}} tags=["hide-input"]
+fig = figures.participation(curves, depths, points)
+
+# %% [markdown]
+# ## The worked network
+#
+# Width 256, ten ReLU layers of stable rank 64 that keep the mean squared norm.
+
+# %%
+facts = measure.worked(kinds)
+for name, value in facts.items():
+    glue(f"worked-{name}", value)
+    print(f"{name} {value:.2f}")

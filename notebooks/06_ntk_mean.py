@@ -41,6 +41,7 @@ networks_pairs = 11_000  # networks of the largest width for the limit of pairs
 networks_figure = 300  # networks of the largest width for each line of the figure
 networks_depth = 150  # networks for each depth
 networks_digits = 24  # networks of input width 784
+networks_low = 600  # networks for each case of stable ranks that grow slower than widths
 digits = 40  # images of the kernel matrices
 
 
@@ -411,6 +412,37 @@ for k, (name, share) in enumerate(series.items()):
 
 # %% mystnb={"figure": {"caption": "From finite width to the limit, for all pairs of eight digits. Left: error of the mean over networks in units of the diagonal, averaged over pairs (95 % intervals); lines of slope -1 through the widest networks. Middle: relative error of a single network (root mean square over pairs); lines: exact relative standard deviation of the kernel at one input (N2), of order one over the root of the width. Right: the same at width 32 for projectors, against depth.", "name": "fig-ntk-convergence"}, "image": {"alt": "Three panels on logarithmic axes. Left, points follow falling lines of slope minus one for four ensembles; middle, points follow falling lines of smaller slope; right, three curves rise with depth, the one of the lowest stable rank highest."}} tags=["hide-input"]
 fig = figures.convergence(curves, depths, growth)
+
+# %% [markdown]
+# ## Stable ranks that grow slower than widths (N3)
+#
+# With $r=n^{0.4}$ or $n^{0.7}$ the ratio $r/n$ goes to 0 and spectral norms grow without bound. The limit is the same. One
+# network's relative error falls like $p^{-1/2}$, so its product with $\sqrt p$ stays where it is while the width grows
+# from 32 to 512.
+
+# %%
+claims, scaled = [], []
+for k, rate in enumerate((0.4, 0.7)):
+    errors, roots = [], []
+    for n in (32, 512):
+        e = square(n, round(n**rate) / n, 3, spectra.projector)
+        errors.append(measure.errors(e, gram, networks_low, generator(300 + 10 * k + n)))
+        roots.append(math.sqrt(e.participation_ranks().value[0]))
+        scaled.append(roots[-1] * errors[-1].mean().item())
+        print(f"r = n^{rate}, n = {n}: root p times error {scaled[-1]:.2f}")
+    wrong = {
+        "error of width 32": roots[1] * errors[0],
+        "width in place of participation rank": math.sqrt(n) * errors[1],
+    }
+    text = (
+        f"root p times relative error of one network of width 512 and stable rank n^{rate}"
+    )
+    options = {"above": 1.0, "below": 2.5, "wrong_samples": wrong, "seed": seed}
+    id = f"N3.low-rank-0{10 * rate:.0f}"
+    claims.append(check.empirical(id, text, roots[1] * errors[1], **options))
+glue("low-rank-least", min(scaled))
+glue("low-rank-most", max(scaled))
+display(*claims)
 
 # %% [markdown]
 # ## Real digits at their own width (N3)

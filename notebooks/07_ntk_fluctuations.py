@@ -229,10 +229,10 @@ def exponent(e, l, k, *, ranks=None, gates=1.0, between=1 / 3):
         np.array(e.participation_ranks().value if ranks is None else ranks),
         np.array(e.widths),
     )
-    alpha, transposed = 2 / p - 2 / n[:-1], 2 / p - 2 / n[1:]
-    beta = 3 * gates * kappa(e) / n[1:]
-    below, above = (alpha + beta)[: l - 1].sum(), (transposed + beta)[k:].sum()
-    return below + between * beta[l - 1 : k - 1].sum() + beta[k - 1 : k].sum() + above
+    linear, transposed = 2 / p - 2 / n[:-1], 2 / p - 2 / n[1:]
+    gate = 3 * gates * kappa(e) / n[1:]
+    below, above = (linear + gate)[: l - 1].sum(), (transposed + gate)[k:].sum()
+    return below + between * gate[l - 1 : k - 1].sum() + gate[k - 1 : k].sum() + above
 
 
 def table(e, entry):
@@ -358,7 +358,7 @@ check.sampled(
 )
 
 # %% [markdown]
-# Hanin and Nica's behaviour, $e^{5\beta}$ with $\beta=\sum_l1/n_l$ up to constants: for width $n$ throughout
+# Hanin and Nica's behaviour, $\exp(5\sum_l1/n_l)$ up to constants: for width $n$ throughout
 # the ratio $\mathbb E\Theta^2/(\mathbb E\Theta)^2$ lies between $\frac13\bigl(1+\frac2n\bigr)^{-1}$ and 1 times
 # $\bigl(1+\frac5n\bigr)^L$. Its logarithm grows by $\log(1+\frac5n)$ a layer in the end.
 
@@ -422,7 +422,7 @@ for n in (16, 64, 256):
     depths = np.unique(np.linspace(1, 1.2 * n, 17).astype(int))
     curves[n] = depths, [gaussian((n,) * (L + 1)).log_ratio for L in depths]
 
-# %% mystnb={"figure": {"caption": "Gaussian networks: depth over width. Logarithm of the second moment of the kernel over its squared mean against the sum of log(1 + 5/n), which is Hanin and Nica's $5\\beta$ up to higher order: exact for three widths (lines) and simulated at width 16 (points, 95 % intervals). The bounds leave a band of height log 3 + log(1 + 2/n) below the diagonal (shaded without the second term). The curves start with slope 11/15 (dashed) and end with slope 1.", "name": "fig-hanin"}, "image": {"alt": "Three nearly coincident rising curves just below a dotted diagonal and inside a shaded band; five simulated points with error bars lie on the curve of width 16."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Gaussian networks: depth over width. Logarithm of the second moment of the kernel over its squared mean against the sum of log(1 + 5/n), which is Hanin and Nica's $5\\sum_l1/n_l$ up to higher order: exact for three widths (lines) and simulated at width 16 (points, 95 % intervals). The bounds leave a band of height log 3 + log(1 + 2/n) below the diagonal (shaded without the second term). The curves start with slope 11/15 (dashed) and end with slope 1.", "name": "fig-hanin"}, "image": {"alt": "Three nearly coincident rising curves just below a dotted diagonal and inside a shaded band; five simulated points with error bars lie on the curve of width 16."}} tags=["hide-input"]
 fig = figures.gaussian(curves, simulated)
 
 # %% [markdown]
@@ -511,6 +511,7 @@ def usable_depth(s, law):
 for name, law in named.items():
     first = [usable_depth(s, law) for s in (1 / 64, 1 / 16, 1 / 4, 1)]
     glue(f"usable-{name}", first[2])
+    glue(f"worked-{name}", deviation(256, 10, 64, law))  # the worked network
     print(
         f"{name}, r/n = 1/64, 1/16, 1/4, 1: deviation and mean are equal at depth", *first
     )

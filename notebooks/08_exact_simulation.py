@@ -67,19 +67,8 @@ def another_law(e):
 # %% [markdown]
 # ## The recursion, network by network
 #
-# For every map $M$ of a dense network (a layer, or its gates) the four numbers $\gamma,A,B,C$ are measured from the
+# For every map $M$ of a dense network (a layer, or its gates) the four numbers $g,A,P,C$ are measured from the
 # matrices. The recursion for the cosine must then reproduce every backprop norm to rounding.
-
-
-# %%
-def recursion(numbers, c, cross=1.0, known=1.0):
-    """Squared norm of the backpropagated vector after each map, last map first."""
-    norms, norm, c = [], torch.ones_like(c), known * c
-    for gamma, A, B, C in numbers:
-        G = c**2 * A + 2 * cross * c * (1 - c**2).sqrt() * B + (1 - c**2) * C
-        norm, c = norm * G, known * c * (gamma / G).sqrt()
-        norms.append(norm)
-    return torch.stack(norms, -1)
 
 
 # %%
@@ -91,7 +80,9 @@ measured = [measure.every_map(network, first_axis(12)) for network in networks]
 
 def relative(**spoiled):
     """Predicted norms over the measured ones."""
-    return torch.cat([recursion(four, c, **spoiled) / norms for four, norms, c in measured])
+    return torch.cat(
+        [measure.recursion(f, c, **spoiled) / norms for f, norms, c in measured]
+    )
 
 
 check.exact(
@@ -100,7 +91,7 @@ check.exact(
     relative(),
     torch.ones(600, 6),
     wrong={
-        "cross term B left out": relative(cross=0.0),
+        "cross term P left out": relative(cross=0.0),
         "known component left out": relative(known=0.0),
     },
 )
@@ -454,29 +445,13 @@ check.sampled(
 # %% [markdown]
 # Two ensembles of the same stable rank 50 and width 20,000: two-level spectra, whose participation rank is near
 # 2,200, and projectors, whose participation rank is 50. In the infinite-width limit (N3) the angle between two inputs
-# follows one and the same recursion $\theta\mapsto f(\theta)$. At leading order in F6 a layer adds the variance
+# follows one and the same recursion $\theta\mapsto\psi(\theta)$. At leading order in F6 a layer adds the variance
 # $\sin^2\theta\,(1/p-1/n)$ to the angle before its gates, and the recursion passes it on:
-# $v_l=f'(\theta_{l-1})^2\,[v_{l-1}+\sin^2\theta_{l-1}\,(1/p-1/n)]$.
+# $\Xi_l=\psi'(\theta_{l-1})^2\,[\Xi_{l-1}+\sin^2\theta_{l-1}\,(1/p-1/n)]$.
 
 # %%
 start = math.radians(120)
-limit = [torch.tensor(start)]
-for _ in range(angle_depth):
-    limit.append(arccos.next_angle(limit[-1]))
-limit = torch.stack(limit)
-slope = limit[:-1].sin() * 2 * arccos.kappa0(limit[:-1]) / limit[1:].sin()  # f'
-
-
-def deviation(p):
-    """Leading order of the angle's standard deviation after each layer."""
-    v = [torch.zeros(())]
-    for l in range(angle_depth):
-        added = limit[l].sin() ** 2 * (1 / p - 1 / angle_width)
-        v.append(slope[l] ** 2 * (v[-1] + added))
-    return torch.stack(v).sqrt()
-
-
-# %%
+limit = measure.limit_angles(torch.tensor(start), angle_depth)
 apart = torch.zeros(2, angle_width)
 apart[0, 0], apart[1, 0], apart[1, 1] = 1.0, math.cos(start), math.sin(start)
 tower, r = (angle_width,) * (angle_depth + 1), 50
@@ -498,7 +473,8 @@ for k, (name, law) in enumerate(laws.items()):
 def squares(name, p):
     """Mean over the layers of the squared distance from the limit, relative to its leading order."""
     off = angles[name] - limit
-    return (off[:, 1:] / deviation(p)[1:]).square().mean(-1)
+    leading = measure.angle_deviation(limit, 1 / p - 1 / angle_width)
+    return (off[:, 1:] / leading[1:]).square().mean(-1)
 
 
 check.empirical(
@@ -515,7 +491,10 @@ check.empirical(
 )
 
 # %% mystnb={"figure": {"caption": "Width alone does not make angles deterministic. Two inputs, 120 degrees apart, in ReLU networks of width 20,000 and stable rank 50, simulated without matrices. Left: their angle after each layer; points are means over 150 networks, bars hold one standard deviation of single networks, the line is the recursion of infinite width. Right: that standard deviation, with 95 % intervals; lines are its leading order, which knows the participation rank only.", "name": "fig-c2-angles"}, "image": {"alt": "Left, a line falling from 120 to 35 degrees over eight layers, with points of two colours on it: the bars of the projector reach some 8 degrees to each side, those of the two-level spectrum are hardly visible. Right, with a logarithmic axis, two parallel lines a factor seven apart, each with points on it, the projector's above."}} tags=["hide-input"]
-leading = {name: deviation(p) for name, p in participation.items()}
+leading = {
+    name: measure.angle_deviation(limit, 1 / p - 1 / angle_width)
+    for name, p in participation.items()
+}
 fig = figures.angles(limit, angles, participation, leading)
 for name, angle in angles.items():
     found = [f"{angle[:, l].rad2deg().std():.1g}" for l in (1, 4, 8)]

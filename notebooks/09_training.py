@@ -24,6 +24,7 @@ from torch.nn.functional import pad
 
 from figures import training as figures
 from measurements import training as measure
+from measurements.training import listed, log_error, rms
 from srlib import Ensemble, Network, check, feedforward, moments, ntk
 from srlib.check import glue
 from srlib.experiments import data, training
@@ -69,10 +70,6 @@ def generator(offset):
 
 def empirical(*arguments, wrong, **options):
     display(check.empirical(*arguments, wrong_samples=wrong, seed=seed, **options))
-
-
-def listed(values, form):
-    return " ".join(f"{value:{form}}" for value in values)
 
 
 def draw(ensembles, count, offset):
@@ -229,9 +226,9 @@ display(check.bound("N4.share", text, gaps, allowed, wrong=wrong))
 # ## Networks on digits (N4)
 #
 # Networks of 3 and 6 layers of width 256, spectral norm 1, and stable ranks from 5 % of the width to all of it, are
-# trained by full-batch gradient descent on $\alpha(f-f_0)$, with $\alpha$ so large that the outputs they start with
+# trained by full-batch gradient descent on $b(f-f_0)$, with $b$ so large that the outputs they start with
 # would have standard deviation 1000: the lazy regime. The step is 0.3 of the largest stable one of the limit kernel,
-# over $\alpha^2$. Times are those of the flow of $\Theta$, so multiplied by $\alpha^2$. Each network is held against
+# over $b^2$. Times are those of the flow of $\Theta$, so multiplied by $b^2$. Each network is held against
 # the prediction from its own kernel, and all against the prediction from the limit.
 
 
@@ -241,16 +238,10 @@ def scale_for(network, size):
     return size / feedforward.forward(network, x).output.std(1)
 
 
-def train(network, step, alpha, count, callback=None):
-    """Full-batch gradient descent on alpha (f - f_0), with steps given in the time of the unscaled kernel."""
-    options = {"loss": training.squared, "scale": alpha, "callback": callback}
-    return training.fit(network, *filled, rates=step / alpha**2, steps=count, **options)
-
-
-def log_error(measured, predicted, share=0.0):
-    """Largest error of the log loss while above this share of its start: (stable ranks, networks)."""
-    error = (predicted / measured).log().abs()
-    return torch.where(measured > share * measured[:, :1], error, 0.0).amax(1).view(4, -1)
+def train(network, step, b, count, callback=None):
+    """Full-batch gradient descent on b (f - f_0), with steps given in the time of the unscaled kernel."""
+    options = {"loss": training.squared, "scale": b, "callback": callback}
+    return training.fit(network, *filled, rates=step / b**2, steps=count, **options)
 
 
 # %%
@@ -262,9 +253,9 @@ for L in depths:
     wide = torch.stack([limits(e)[0] for e in stack])
     step = GradientFlow(wide).largest_rate.repeat_interleave(networks) * step_share
     times, parts = step[:, None] * torch.arange(steps), ntk.layers(net, x)
-    alpha, K = scale_for(net, lazy), parts.sum(1)
+    b, K = scale_for(net, lazy), parts.sum(1)
     groups = torch.arange(len(net)).split(4)  # so many networks are what caches hold
-    losses = torch.cat([train(net[g], step[g], alpha[g], steps).losses for g in groups])
+    losses = torch.cat([train(net[g], step[g], b[g], steps).losses for g in groups])
     lower = torch.cat([K[:networks], K[:-networks]])
     others = {
         "the readout's term dropped": K - parts[:, -1],
@@ -272,11 +263,9 @@ for L in depths:
         "another network's kernel": K.unflatten(0, (4, -1)).roll(1, 1).flatten(0, 1),
         "the kernel of the next lower stable rank": lower,
     }
-    own = GradientDescent(K, step).losses(r0, range(steps))
-    wide = GradientDescent(wide, step[::networks]).losses(r0, range(steps))
-    wrong = {
-        n: GradientDescent(T, step).losses(r0, range(steps)) for n, T in others.items()
-    }
+    k, own = range(steps), GradientDescent(K, step).losses(r0, range(steps))
+    wide = GradientDescent(wide, step[::networks]).losses(r0, k)
+    wrong = {name: GradientDescent(T, step).losses(r0, k) for name, T in others.items()}
     if L == 3:  # with six layers too close to tell
         wrong["gradient flow in place of descent"] = GradientFlow(K).losses(r0, times)
     runs[L] = {"times": times, "losses": losses, "own": own, "wide": wide}
@@ -299,17 +288,12 @@ fig = figures.curves(runs, ratios, networks)
 #
 # The time at which a network's loss falls to a tenth, before and after multiplication by the predicted factor: the
 # ratio of mean kernels at one input, relative to $r=n$. The spread is the standard deviation of the logarithm over
-# the four stable ranks, one number for each of sixteen sets of networks.
+# the four stable ranks, one number for each set of networks.
 
 
 # %%
-def rms(values):
-    return values.square().mean(0).sqrt()
-
-
 bounds, speed, names = {3: 0.3, 6: 0.6}, {}, {3: "3", 6: "6-fresh"}
 grid = torch.logspace(math.log10(ratios[0]), 0, 30).tolist()
-powers = torch.tensor(ratios).log()[:, None]
 for L, run in runs.items():
     log_time = measure.reached(run["losses"], run["times"], level).log().view(4, -1)
     wide = measure.reached(run["wide"], run["times"][::networks], level).log()
@@ -324,23 +308,38 @@ for L, run in runs.items():
     glue(f"limit-{L}", (wide + factors).std(0))
     glue(f"speed-{L}", off.square().mean().sqrt())
     glue(f"factor-{L}", math.exp(-factors[0]))
-    print(
-        f"{L} layers: spread of log time before {log_time.std(0).mean():.2f}, after",
-        end=" ",
-    )
-    print(f"{after.std(0).mean():.2f}, of the limit after {(wide + factors).std(0):.2f}")
+    print(f"{L} layers: spread of log time before {log_time.std(0).mean():.2f},", end=" ")
+    print(f"after {after.std(0).mean():.2f}, limit's after {(wide + factors).std(0):.2f}")
     text = f"rms over 4 stable ranks of the log time to a tenth of the loss over the limit kernel's, {L} layers"
-    wrong = {"the limit of the next lower stable rank": rms(lower)}
-    empirical(f"N4.limit-{names[L]}", text, rms(off), below=math.log(1.5), wrong=wrong)
+    off, lower = rms(off), rms(lower)
+    wrong = {"the limit of the next lower stable rank": lower}
+    empirical(f"N4.limit-{names[L]}", text, off, below=math.log(1.5), wrong=wrong)
     text = f"spread over 4 stable ranks of the log time to a tenth of the loss, rescaled, {L} layers"
-    wrong = {
-        "not rescaled": log_time.std(0),
-        "one power of the stable rank more": (after + powers).std(0),
-        "one power less": (after - powers).std(0),
-    }
+    wrong = measure.wrong_spreads(log_time, after, ratios)
     empirical(f"N4.collapse-{L}", text, after.std(0), below=bounds[L], wrong=wrong)
 
-# %% mystnb={"figure": {"caption": "Collapse. Left: time until the loss has fallen to a tenth, against stable rank, for sixteen networks each (points); lines: the time for r = n of the infinite-width kernel, divided by the predicted factor. Middle and right: all loss curves against time multiplied by the predicted factor, in units of the inverse largest eigenvalue of the limit kernel for r = n. What spread is left is that of single networks of finite width; it is larger for six layers.", "name": "fig-training-collapse"}, "image": {"alt": "Left: points on two falling lines on logarithmic axes, the line of six layers much steeper. Middle and right: sixty-four falling curves each, which lie on top of each other in a narrow band, wider in the right panel."}} tags=["hide-input"]
+# %% [markdown]
+# Do curves collapse where the kernel moves, too? Networks of width 128 with outputs of standard deviation 1 at the
+# start, the usual size. The ranges are those of the lazy networks; they were entered before the first of these was drawn.
+
+# %%
+for L, offset in {3: 910, 6: 920}.items():
+    stack = [equal_layers(L, r, 128) for r in ratios]
+    net = in_span(draw(stack, networks, offset))
+    wide = torch.stack([limits(e)[0] for e in stack])
+    step = GradientFlow(wide).largest_rate.repeat_interleave(networks) * step_share
+    groups = torch.arange(len(net)).split(8)
+    found = [train(net[g], step[g], scale_for(net[g], 1.0), steps).losses for g in groups]
+    times = step[:, None] * torch.arange(steps)
+    log_time = measure.reached(torch.cat(found), times, level).log().view(4, -1)
+    after = log_time + torch.tensor([factor(L, r) for r in ratios]).log()[:, None]
+    text = f"spread of the log time to a tenth of the loss, rescaled, output scale 1, width 128, {L} layers"
+    wrong = measure.wrong_spreads(log_time, after, ratios)
+    empirical(f"N4.ordinary-{L}", text, after.std(0), below=bounds[L], wrong=wrong)
+    glue(f"ordinary-before-{L}", log_time.std(0).mean())
+    glue(f"ordinary-after-{L}", after.std(0).mean())
+
+# %% mystnb={"figure": {"caption": "Collapse. Left: time until the loss has fallen to a tenth, against stable rank, one point a network; lines: the time for r = n of the infinite-width kernel, divided by the predicted factor. Middle and right: all loss curves against time multiplied by the predicted factor, in units of the inverse largest eigenvalue of the limit kernel for r = n. What spread is left is that of single networks of finite width; it is larger for six layers.", "name": "fig-training-collapse"}, "image": {"alt": "Left: points on two falling lines on logarithmic axes, the line of six layers much steeper. Middle and right: many falling curves, which lie on top of each other in a narrow band, wider in the right panel."}} tags=["hide-input"]
 fig = figures.collapse(speed, runs, ratios)
 
 # %% [markdown]
@@ -378,9 +377,8 @@ for share in (0.5, 0.95, 1.05):
 # %%
 def log_spread(e):
     """Spread over networks of the log time to half the loss, predicted from each network's own kernel."""
-    own = GradientFlow(ntk.empirical(in_span(draw([e], networks_spread, 40)), x))
-    times = torch.logspace(-2, 3, 200) / ntk.infinite(e, images[:digits]).ntk[0, 0]
-    return measure.reached(own.losses(r0, times), times, 0.5).log().std()
+    kernels = ntk.empirical(in_span(draw([e], networks_spread, 40)), x)
+    return measure.half_time_spread(kernels, r0, limits(e)[0][0, 0])
 
 
 deep, spreads = (2, 4, 8, 16), {}
@@ -397,21 +395,21 @@ fig = figures.breaks(sizes, errors, ratios, beyond, deep, spreads)
 # ## What moves, and by how much (N5)
 #
 # Exact first, on small networks that are trained in three regimes, with the outputs as the model has them
-# ($\alpha=1$), scaled to standard deviation 1 at the start as in common initializations, and scaled to 100. Squared
+# ($b=1$), scaled to standard deviation 1 at the start as in common initializations, and scaled to 100. Squared
 # Frobenius norms of the layers: under gradient flow their differences are conserved; under descent they change by the
 # difference of the squared increments, and by nothing else.
 
 # %%
-sizes = (None, 1.0, 100.0)  # standard deviation of the scaled outputs; none: alpha = 1
+sizes = (None, 1.0, 100.0)  # standard deviation of the scaled outputs; none: b = 1
 shares = (0.1, 0.25, 1.0)
 
 
 def in_regimes(net):
     """The same networks once for each regime, their scales, and steps of a fifth of the largest stable one."""
     one = torch.ones(len(net.readout))
-    alpha = torch.cat([one if size is None else scale_for(net, size) for size in sizes])
+    b = torch.cat([one if size is None else scale_for(net, size) for size in sizes])
     net = Network.cat([net] * 3)
-    return net, alpha, 0.2 * GradientFlow(ntk.empirical(net, x)).largest_rate
+    return net, b, 0.2 * GradientFlow(ntk.empirical(net, x)).largest_rate
 
 
 def preserving(n, depth=3):
@@ -419,7 +417,7 @@ def preserving(n, depth=3):
 
 
 # %%
-net, alpha, step = in_regimes(in_span(draw(preserving(24), networks, 50)))
+net, b, step = in_regimes(in_span(draw(preserving(24), networks, 50)))
 history = []
 
 
@@ -427,20 +425,16 @@ def keep(k, nets):
     history.append([W.clone() for W in nets.matrices])  # they are updated in place
 
 
-losses = train(net, step, alpha, steps_drift, keep).losses
+losses = train(net, step, b, steps_drift, keep).losses
 W = [torch.stack(layer, 1) for layer in zip(*history, strict=True)]  # all steps of a layer
-change, increments = measure.balance(W)
-count = len(step) // 3
-far = increments[: 2 * count, -1:].amax(2, keepdim=True)  # of networks that are not lazy
-gained, own = change[: 2 * count] / far, increments[: 2 * count] / far
-moved = sum(measure.squares(layer - layer[:, :1]) for layer in W)[2 * count :, 1:-1]
-time = torch.arange(1, steps_drift) * (step / alpha**2)[2 * count :, None]
-allowed = time * (losses[:, :1] - losses[:, 1:])[2 * count :] / (1 - 0.2)
-text = "change of the differences of squared layer norms against the increments' own, 72 networks, every step"
-sums = own[..., 1:] + own[..., :-1]
+count = len(step) // 3  # networks of one regime; the last one is lazy, the others are not
+gained, own, sums = measure.balance([layer[: 2 * count] for layer in W])
+of_lazy = [layer[2 * count :] for layer in (*W, losses, step / b**2)]
+moved, allowed = measure.distance_bound(of_lazy[:-2], *of_lazy[-2:], 0.2)
+text = f"change of the differences of squared layer norms against the increments' own, {2 * count} networks, every step"
 wrong = {"conserved, as under the flow": 0.0, "sums in place of differences": sums}
 # The norms are orders of magnitude larger than the increments.
-display(check.exact("N5.balance", text, gained, own.diff(), wrong=wrong, tolerance=1e-7))
+display(check.exact("N5.balance", text, gained, own, wrong=wrong, tolerance=1e-7))
 text = "squared distance of the weights from their start against time times the fall of the loss, lazy descent"
 wrong = {"nine tenths of the bound": 0.9 * allowed}
 display(check.bound("N5.distance", text, moved, allowed, wrong=wrong))
@@ -448,7 +442,7 @@ display(check.bound("N5.distance", text, moved, allowed, wrong=wrong))
 # %%
 first, last = ([layer[:count, k] for layer in W[:-1]] for k in (0, -1))
 start, end, d = measure.moves(first, last)
-text = "root of the stable rank at the start against what rank and distance after training allow, 108 layers, alpha = 1"
+text = f"root of the stable rank at the start against what rank and distance after training allow, {start.numel()} layers, b = 1"
 wrong = {"the spectral norm kept": end + d, "distance left out": end}
 check.bound("N5.range", text, start, end * (1 + d) + d, wrong=wrong)
 
@@ -464,12 +458,9 @@ check.bound("N5.range", text, start, end * (1 + d) + d, wrong=wrong)
 # %%
 def drifts(ensembles, count, offset):
     """Relative kernel drift: shape (regimes, ensembles, networks)."""
-    net, alpha, step = in_regimes(in_span(draw(ensembles, count, offset)))
-    result = train(net, step, alpha, steps_drift)
-    assert (result.diverged_at == -1).all(), "a network diverged"
-    before, after = ntk.empirical(net, x), ntk.empirical(result.network, x)
-    drift = measure.squares(after - before) / measure.squares(before)
-    return drift.sqrt().view(3, len(ensembles), count)
+    net, b, step = in_regimes(in_span(draw(ensembles, count, offset)))
+    drift = measure.drift(net, train(net, step, b, steps_drift), x)
+    return drift.view(3, len(ensembles), count)
 
 
 # %%
@@ -478,27 +469,27 @@ by_width = torch.stack([drifts(preserving(n), networks_drift, 60) for n in width
 by_depth = torch.stack([drifts(preserving(32, L), networks_drift, 70) for L in deep])
 slopes = measure.slope(widths, by_width[:, :, 1:].log().mean(2))  # r/n = 0.25 and 1
 typical, typical_deep = (values.log().mean(-1).exp() for values in (by_width, by_depth))
-for i, name in enumerate(("alpha 1", "output 1", "output 100")):
+for i, name in enumerate(("b = 1", "output 1", "output 100")):
     ends = listed((*typical[0, i], *typical[-1, i]), ".2g")
     print(f"{name}: drift, r/n 0.1, 0.25, 1, at width 32 and 128:", ends, end="  ")
     print(f"slope {slopes[i].mean():.2f}")
 unscaled, one, lazy_drift = by_width[-1]
 text = "slope of log kernel drift against log width, output of standard deviation 1 at the start"
-wrong = {"outputs not scaled, alpha = 1": slopes[0]}
-scatter = {"false_alarm": 1e-3}  # twenty networks of three widths scatter
+wrong = {"outputs not scaled, b = 1": slopes[0]}
+scatter = {"false_alarm": 1e-3}  # so few networks of three widths scatter
 empirical("N5.width", text, slopes[1], below=-0.25, wrong=wrong, **scatter)
-text = "slope of log kernel drift against log width, outputs not scaled, alpha = 1"
+text = "slope of log kernel drift against log width, outputs not scaled, b = 1"
 wrong = {"output of standard deviation 1": slopes[1]}
 empirical("N5.unscaled", text, slopes[0], above=-0.25, below=0.25, wrong=wrong, **scatter)
 text = "log10 of the kernel drift at output scale 100 over that at 1, width 128, mean over stable ranks"
 wrong = {"outputs not scaled": (unscaled / one).log10().mean(0)}
 empirical("N5.lazy", text, (lazy_drift / one).log10().mean(0), below=-1.0, wrong=wrong)
-text = "log of the kernel drift at r/n = 0.1 over that at r/n = 1, matched scale, width 128, alpha = 1"
+text = "log of the kernel drift at r/n = 0.1 over that at r/n = 1, matched scale, width 128, b = 1"
 found = (unscaled[0] / unscaled[2]).log()
 wrong = {"output of standard deviation 1 at r/n = 1": (unscaled[0] / one[2]).log()}
 empirical("N5.rank", text, found, above=math.log(0.5), below=math.log(2), wrong=wrong)
 
-# %% mystnb={"figure": {"caption": "Relative movement of the tangent kernel during training on forty digits, geometric means over twenty networks, at matched scale. Left: against width, three layers. With unscaled outputs the kernel changes by a multiple of itself at every width; with outputs of standard deviation 1 or 100 at the start it moves less the wider the network (dotted: slope -1/2). Right: against depth, width 32. Stable rank, in colour, matters little.", "name": "fig-kernel-drift"}, "image": {"alt": "Two panels with logarithmic axes. Left: three groups of curves, one flat near 4 and two falling with width. Right: the same three groups against depth. Within each group the three colours are close together."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Relative movement of the tangent kernel during training on forty digits, geometric means over the networks of one stable rank, at matched scale. Left: against width, three layers. With unscaled outputs the kernel changes by a multiple of itself at every width. With outputs of standard deviation 1 at the start it moves less the wider the network (dotted: slope -1/2). At 100 it hardly moves, and for r = n it does not fall. Right: against depth, width 32. Stable rank, in colour, matters little.", "name": "fig-kernel-drift"}, "image": {"alt": "Two panels with logarithmic axes. Left: three groups of curves, one flat near 4, one that falls with width, and one near a thousandth. Right: the same three groups against depth. Within each group the three colours are close together."}} tags=["hide-input"]
 fig = figures.drift(widths, typical, deep, typical_deep, shares)
 
 # %% [markdown]
@@ -508,7 +499,7 @@ fig = figures.drift(widths, typical, deep, typical_deep, shares)
 
 # %%
 original = draw(preserving(width_ranks), networks, 80)
-net, alpha, step = in_regimes(in_span(original))
+net, b, step = in_regimes(in_span(original))
 outside = torch.cat([original.weights[0] - original.weights[0] @ basis @ basis.T] * 3)
 seen = []
 
@@ -519,26 +510,26 @@ def watch(k, nets):
         seen.append(torch.stack([measure.stable_ranks(layer) for layer in layers]))
 
 
-train(net, step, alpha, steps_drift, watch)
+train(net, step, b, steps_drift, watch)
 ranks = torch.stack(seen, -1)  # layer, regime, r/n, network, time
 ranks = (ranks / ranks[..., :1]).view(3, 3, len(shares), networks, -1)
 end = ranks[..., -1]
 for r, found in zip(shares, end.mean(-1).unbind(2), strict=True):
-    print(f"r/n {r:g}: stable ranks of layers 1, 2, 3 over their start: alpha 1", end=" ")
+    print(f"r/n {r:g}: stable ranks of layers 1, 2, 3 over their start: b = 1:", end=" ")
     print(listed(found[:, 0], ".2f"), "  output 1", listed(found[:, 1], ".3f"))
 orthogonal, quarter = end[1:, 0, 2].mean(0), end[:, 0, 1].mean(0)
 what = "stable rank over its start, mean of"
-text = f"{what} layers 2 and 3, which start orthogonal, alpha = 1"
+text = f"{what} layers 2 and 3, which start orthogonal, b = 1"
 wrong = {"layers that start at r/n = 0.25": end[1:, 0, 1].mean(0)}
 empirical("N5.orthogonal", text, orthogonal, below=0.7, wrong=wrong)
-text = f"{what} 3 layers that start at r/n = 0.25, alpha = 1"
+text = f"{what} 3 layers that start at r/n = 0.25, b = 1"
 wrong = {"layers 2 and 3, which start orthogonal": orthogonal}
 empirical("N5.low", text, quarter, above=0.9, below=1.1, wrong=wrong)
 text = f"{what} 3 layers that start orthogonal, output of standard deviation 100"
 wrong = {"unscaled outputs": end[:, 0, 2].mean(0)}
 empirical("N5.still", text, end[:, 2, 2].mean(0), above=0.99, wrong=wrong)
 
-# %% mystnb={"figure": {"caption": "Stable ranks of the three layers during training, over their start, mean and range of sixteen networks of width 64. Solid: unscaled outputs; dashed: outputs of standard deviation 1 at the start. Layers that start orthogonal lose much of their stable rank; two-level layers of low stable rank, which have one singular value far above the others, keep theirs.", "name": "fig-rank-training"}, "image": {"alt": "Three panels for starting stable ranks of 10, 25 and 100 per cent of the width. In the first two the curves stay close to one, in the third the solid curves fall well below one and the dashed ones a little."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Stable ranks of the three layers during training, over their start, mean and range over the networks, of width 64. Solid: unscaled outputs; dashed: outputs of standard deviation 1 at the start. Layers that start orthogonal lose much of their stable rank; two-level layers of low stable rank, which have one singular value far above the others, keep theirs.", "name": "fig-rank-training"}, "image": {"alt": "Three panels for starting stable ranks of 10, 25 and 100 per cent of the width. In the first two the curves stay close to one, in the third the solid curves fall well below one and the dashed ones a little."}} tags=["hide-input"]
 fig = figures.ranks(range(0, steps_drift + 1, 5), ranks[:, 0], ranks[:, 1], shares)
 
 # %%
@@ -546,10 +537,10 @@ glue("digits", digits)
 glue("rank-first", end[0, 0, 2].mean())
 glue("networks", networks)
 glue("lazy", lazy)
-for name, drift in zip(("unscaled", "one", "lazy"), typical[-1], strict=True):
+regimes = zip(("unscaled", "one", "lazy"), typical[-1], slopes, strict=True)
+for name, drift, slope in regimes:
     glue(f"drift-{name}", drift.mean())
-glue("slope-one", slopes[1].mean())
-glue("slope-unscaled", slopes[0].mean())
+    glue(f"slope-{name}", slope.mean())
 glue("rank-orthogonal", orthogonal.mean())
 glue("rank-orthogonal-one", end[1:, 1, 2].mean())
 glue("rank-quarter", quarter.mean())

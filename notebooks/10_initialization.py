@@ -29,7 +29,7 @@ from torch import nn
 from figures import initialization as figures
 from measurements import initialization as measured
 from measurements.initialization import exponent, inverse_rank, mean, quote, title
-from srlib import Ensemble, check, feedforward, init, moments, ntk, sample, spectra
+from srlib import Ensemble, check, feedforward, init, moments, sample, spectra
 from srlib.check import glue
 from srlib.experiments.training import cross_entropy
 
@@ -48,7 +48,7 @@ border = 6.931  # L log(n/r) at the border of what trains: 10 log 2, r = n/2 in 
 # ## At the start, at fixed spectral norm (I1)
 #
 # Spectral norm $\sqrt2$ and stable rank $\rho n$ in every layer, for three $\rho$. Mean squared logits, and the mean
-# squared gradient of a logit with respect to each layer.
+# squared gradient of a logit in the weights and in the biases of each layer.
 
 
 # %%
@@ -64,28 +64,27 @@ both = torch.cat([torch.eye(width), -torch.eye(width)])  # the same means, less 
 last = [feedforward.forward(net, both).post[-1] for net in nets]
 found = torch.stack([(h @ readout.mT).square().mean((1, 2)) for h in last], 1) * width
 text = "mean squared logit over |x|^2/n_0 at spectral norm sqrt 2, two layers, r/n = 1/4, 1/2 and 1"
-wrong = {
-    "one layer fewer": rho ** (depth - 1),
-    "rank in place of stable rank": torch.ones(3),
-    "square root of the factor": rho ** (depth / 2),
-}
+wrong = {"one layer fewer": rho ** (depth - 1)}
+wrong |= {"rank in place of stable rank": torch.ones(3)}
+wrong |= {"square root of the factor": rho ** (depth / 2)}
 check.sampled("I1.logits", text, found, rho**depth, wrong=wrong, seed=seed)
 
-
 # %%
-def gradients(net, chunk=5_000):
-    """Squared gradient of the output with respect to each hidden layer, averaged over inputs."""
-    parts = (net[start : start + chunk] for start in range(0, networks, chunk))
-    terms = (ntk.layers(part, torch.eye(width))[:, :-1] for part in parts)
-    return torch.cat([T.diagonal(dim1=2, dim2=3).mean(-1) for T in terms])
-
-
+weights, biases = zip(*map(measured.squared_gradients, nets), strict=True)
 orthogonal = moments.ntk(fixed[-1]).layer_means[:-1]
-found = torch.stack([gradients(net) / orthogonal for net in nets], 1)
+found = torch.stack(weights, 1) / orthogonal
 powers, above = rho[:, None].expand(3, depth), depth - torch.arange(depth) - 1.0
 text = "mean squared gradient of a logit in each layer over that of orthogonal layers, r/n = 1/4, 1/2 and 1"
 wrong = {"the power L": powers**depth, "one factor for each layer above": powers**above}
 check.sampled("I1.gradients", text, found, powers ** (depth - 1), wrong=wrong, seed=seed)
+
+# %%
+text = "mean squared gradient of a logit in the biases of each layer, r/n = 1/4, 1/2 and 1"
+exact = powers**above / 2
+wrong = {"as for the weights": powers ** (depth - 1) / 2, "gates left out": 2 * exact}
+wrong |= {"one layer more": exact * powers}
+found = torch.stack(biases, 1)
+check.sampled("I1.biases", text, found, exact, wrong=wrong, resolve=0.02, seed=seed)
 
 # %% [markdown]
 # Small logits say nothing: the loss is $\log C$ up to twice the largest logit.
@@ -111,19 +110,12 @@ layers = [nn.Linear(20, 30), nn.Linear(30, 12), nn.Conv2d(4, 16, 3)]
 layers += [nn.Conv1d(8, 12, 5, groups=2)]
 fan_in, fan_out = [20, 30, 36, 20], [30, 12, 16, 6]
 
-
-def mean_square():
-    """Mean squared weight times fan-in of every layer."""
-    pairs = zip(fan_in, layers, strict=True)
-    return [n * layer.weight.square().mean().item() for n, layer in pairs]
-
-
 torch.manual_seed(seed)
 init.module_(nn.Sequential(*layers), 0.3)
-ours = mean_square()
+ours = measured.mean_squares(layers, fan_in)
 for layer in layers:
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-he = mean_square()
+he = measured.mean_squares(layers, fan_in)
 text = "mean squared weight times fan-in, two linear and two convolutional layers"
 wrong = {"times fan-out": 2 * np.divide(fan_in, fan_out), "as a draw of He's": he}
 check.exact("I2.weights", text, ours, 2 * np.ones(4), wrong=wrong)
@@ -449,23 +441,12 @@ print(scaled.iloc[::6].to_string(index=False, float_format="{:.3g}".format))
 # between the two bounds of I3.
 
 # %%
-grid = sweep.maps.groupby(["scale", "ratio", "depth"]).held_out.mean().reset_index()
-designs = grid[["scale", "ratio", "depth"]].itertuples(index=False)
-models = [measured.design(*row) for row in designs]
-kernels = [moments.ntk(e) for e in models]
-grid["exponent"] = [moments.fluctuation_exponent(e) for e in models]
-grid["shrinkage"] = -grid.depth * np.where(grid.scale == "fixed", np.log(grid.ratio), 0.0)
-grid["variance"] = [k.relative_variance.item() for k in kernels]
-growth = [moments.log_growth(e).mean.sum().item() for e in models]
-grid["typical"] = math.log(128 / 784) - np.array(growth)
-grid = grid.round(9)  # equal values tie
-upper = np.array([moments.feature_norm(e).relative_variance[-1].item() for e in models])
+grid, upper, share = measured.predicted_map(sweep.maps)
 text = f"relative variance of the tangent kernel against that of the feature norm, {len(grid)} networks of the map"
 wrong = {"half of the bound": upper / 2}
 check.bound("I3.upper", text, grid.variance, upper, wrong=wrong)
 
 # %%
-share = np.array([(k.layer_means[-1] / k.mean).item() for k in kernels])
 text = "squared share of the readout's term times that of the feature norm against the tangent kernel's variance"
 wrong = {"the share itself": grid.variance * share}
 display(check.bound("I3.lower", text, share**2 * upper, grid.variance, wrong=wrong))
@@ -530,7 +511,7 @@ print(f"at its best cut {best:.2f}")
 print(f"agrees: border from the pilot {agrees.mean():.2f},", end=" ")
 print(*[f"{name} {found.mean():.2f}" for name, found in alternatives.items()])
 
-# %% mystnb={"figure": {"caption": "Trainability map: held-out accuracy after 300 steps over depth and stable rank (two-level spectra, width 128, best of three rates, mean of three seeds). Left: at fixed spectral norm, with contours of the mean growth of squared features over all layers. Right: at matched scale, with contours of the fluctuation exponent (solid) and of the relative variance of the tangent kernel (dashed).", "name": "fig-trainability"}, "image": {"alt": "Two heat maps. On the left a bright wedge of trained networks at shallow depth and high stable rank, bounded by the contour of constant growth. On the right all is bright but the corner of deep networks of the lowest stable ranks."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Trainability map: held-out accuracy after 300 steps over depth and stable rank (two-level spectra, width 128, best of three rates, mean of three seeds). Left: at fixed spectral norm, with contours of the mean growth of squared features over all layers. Right: at matched scale, with contours of the fluctuation exponent (solid) and of the tangent kernel's relative variance (10, dashed).", "name": "fig-trainability"}, "image": {"alt": "Two heat maps. On the left a bright wedge of trained networks at shallow depth and high stable rank, bounded by the contour of constant growth. On the right all is bright but the corner of deep networks of the lowest stable ranks."}} tags=["hide-input"]
 fig = figures.trainability(panels, border)
 for scale, panel in panels.items():
     print(scale, *(100 * panel[panel.depth == 20].held_out).round().astype(int))
@@ -546,23 +527,21 @@ for L, p in zip(depths, sgd, strict=True):
     accuracy = sweep.effect("held_out", "orthogonal", "he", p)
     glue(f"accuracy-orthogonal-he-{L}", quote(accuracy, "+.1f"))
 
-
 # %%
-def short(name):
-    first, *_ = name.split()
-    return {"n/r": "rank", "r/n": "ratio", "kernel": "variance"}.get(first, first)
-
-
 speed, intervals = partial(sweep.effect, "steps"), {}
 for p, (key, other) in product(adam, (("orthogonal", "he"), (half, "orthogonal"))):
     intervals[f"adam-{key}-{other}-{measured.depth_of(p)}"] = speed(key, other, p)
 for (name, column), found in order.items():
     pooled = sweep.interval(mean, found["mean of the six"])
-    intervals[f"order-{column}-{short(name)}"] = pooled
+    intervals[f"order-{column}-{measured.short(name)}"] = pooled
 for name in ("exponent", "n/r"):
-    intervals[f"order-5-{short(name)}"] = sweep.interval(mean, order[name, "steps"][sgd[0]])
+    intervals[f"order-5-{measured.short(name)}"] = sweep.interval(
+        mean, order[name, "steps"][sgd[0]]
+    )
 intervals |= {f"collapse-{y}-{x}": found for (y, x), found in collapse.items()}
-intervals |= {f"auc-{scale}-{short(name)}": found for (scale, name), found in areas.items()}
+intervals |= {
+    f"auc-{scale}-{measured.short(name)}": found for (scale, name), found in areas.items()
+}
 intervals |= {f"auc-gap-{name}": found for name, found in gaps.items()}
 for L, p in zip(depths, sgd, strict=True):
     intervals[f"speed-half-orthogonal-{L}"] = speed(half, "orthogonal", p)
@@ -576,6 +555,7 @@ for name, column in (("faster", "steps"), ("winners", "final"), ("accurate", "he
     found = (f"{key}: {', '.join(where)}" for key, where in wins[column].items())
     glue(name, "; ".join(found) or "none")
 for name, key in (("orthogonal", "orthogonal"), ("half", half)):
+    glue(f"exponent-{name}", exponent(key, sgd[-1]) * 128 / depths[-1])
     glue(f"{name}-beats-he", ", ".join(sweep.better(key, "he", "steps")) or "nowhere")
 for key in ("he", "orthogonal"):
     glue(f"{key}-arrived-40", sweep.arrived(key, sgd[-1]))
@@ -584,12 +564,17 @@ losses = {"quarter-ten": final(quarter, ten), "half-twenty": final(half_fixed, t
 losses |= {"xavier-twenty": final("xavier", twenty)}
 numbers = {name: np.median(found) for name, found in losses.items()}
 numbers |= {"near-low": near.min(), "near-high": near.max(), "agrees": 100 * agrees.mean()}
-numbers |= {f"agrees-{short(k)}": 100 * found.mean() for k, found in alternatives.items()}
+numbers |= {
+    f"agrees-{measured.short(k)}": 100 * found.mean() for k, found in alternatives.items()
+}
 numbers |= {"agrees-typical": 100 * typical, "agrees-exponent": 100 * best}
 deepest = grid[(grid.depth == grid.depth.max()) & (grid.ratio == 1)].held_out.mean()
 numbers |= {"deepest-orthogonal": 100 * deepest, "trained-fixed": good.sum()}
 numbers |= {"trained-matched": low_good.sum(), "scale-correlation": correlation["SGD"]}
 numbers |= {"seeds": sweep.seeds, "networks": len(runs), "compared": len(evaluation)}
+product_of = grid.ratio**grid.depth
+numbers |= {"trained-lowest": product_of[good.index[good]].min()}
+numbers |= {"quarter-ten-held-out": np.median(sweep.values(quarter, ten, "held_out"))}
 numbers |= {"diverged": runs.diverged_at.notna().sum(), "diverged-compared": diverged.sum()}
 numbers |= {"comparisons": len(tests), "at-end": sum(map(len, at_end.values()))}
 hours = sweep.provenance["core_minutes"] / 60

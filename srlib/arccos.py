@@ -42,7 +42,7 @@ def _unit(x: Tensor) -> Tensor:
 def kappa0(theta: Tensor, negative_slope: float = 0.0) -> Tensor:
     r"""Mean product of the gates that two inputs at angle :math:`\theta` open.
 
-    .. math:: \kappa_0(\theta) = \mathbb{E}\,\varphi'(a)\,\varphi'(b)
+    .. math:: \kappa_0(\theta) = \mathbb{E}\,\varphi'(z_i)\,\varphi'(z'_i)
               = (1-a)^2\,\frac{\pi - \theta}{2\pi} + a , \qquad \kappa_0(0) = \eta .
 
     Parameters
@@ -72,7 +72,7 @@ def kappa0(theta: Tensor, negative_slope: float = 0.0) -> Tensor:
 def kappa1(theta: Tensor, negative_slope: float = 0.0) -> Tensor:
     r"""Mean inner product of the activations of two isotropic inputs at angle :math:`\theta`, relative to their norms.
 
-    .. math:: \kappa_1(\theta) = \frac{\mathbb{E}\langle\varphi(a), \varphi(b)\rangle}{\|a\|\,\|b\|}
+    .. math:: \kappa_1(\theta) = \frac{\mathbb{E}\langle\varphi(z), \varphi(z')\rangle}{\|z\|\,\|z'\|}
               = (1-a)^2\,\frac{\sin\theta + (\pi - \theta)\cos\theta}{2\pi} + a \cos\theta , \qquad \kappa_1(0) = \eta .
 
     Parameters

@@ -21,9 +21,9 @@ class Activations:
     post
         :math:`h_0 = x, h_1, \dots, h_L`, each of shape ``(batch, N, n_l)``.
     gates
-        Diagonals of :math:`D_1, \dots, D_L`, :math:`D_l = \operatorname{diag}\varphi'(a_l)`, shape ``(batch, N, n_l)``.
+        Diagonals of :math:`D_1, \dots, D_L`, :math:`D_l = \operatorname{diag}\varphi'(z_l)`, shape ``(batch, N, n_l)``.
     output
-        :math:`f(x) = V h_L + b_{L+1}`, shape ``(batch, N)``, or ``(batch, N, C)`` for several outputs.
+        :math:`f(x) = v h_L + b_{L+1}`, shape ``(batch, N)``, or ``(batch, N, C)`` for several outputs.
     """
 
     post: tuple[Tensor, ...]
@@ -34,7 +34,7 @@ class Activations:
 def forward(network: Network, x: Tensor) -> Activations:
     r"""Run a batch of networks on the same inputs.
 
-    .. math:: a_l = W_l h_{l-1} + b_l, \qquad h_l = D_l a_l = \varphi(a_l), \qquad f(x) = V h_L + b_{L+1} .
+    .. math:: z_l = W_l h_{l-1} + b_l, \qquad h_l = D_l z_l = \varphi(z_l), \qquad f(x) = v h_L + b_{L+1} .
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def activations(network: Network, x: Tensor) -> Activations:
 
 
 def propagate(network: Network, h: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    r"""Yield :math:`a_l`, the diagonal of :math:`D_l` and :math:`h_l` for :math:`l = 1, \dots, L`.
+    r"""Yield :math:`z_l`, the diagonal of :math:`D_l` and :math:`h_l` for :math:`l = 1, \dots, L`.
 
     The one forward pass; everything else that runs a network goes through it. As pure as :func:`activations`, and
     nothing is kept.
@@ -125,20 +125,20 @@ def propagate(network: Network, h: Tensor) -> Iterator[tuple[Tensor, Tensor, Ten
     [[[[[3.0, -3.0]]], [[[1.0, 0.0]]], [[[3.0, -0.0]]]]]
     """
     for l, W in enumerate(network.weights):
-        a = (W @ h.mT).mT  # inputs as columns: BLAS is a fifth faster than on rows
+        z = (W @ h.mT).mT  # inputs as columns: BLAS is a fifth faster than on rows
         if network.biases is not None:
-            a = a + network.biases[l].unsqueeze(1)
-        D = gate(a, network.negative_slope)
-        h = D * a
-        yield a, D, h
+            z = z + network.biases[l].unsqueeze(1)
+        D = gate(z, network.negative_slope)
+        h = D * z
+        yield z, D, h
 
 
-def gate(a: Tensor, negative_slope: float = 0.0) -> Tensor:
-    r"""Diagonal of :math:`D = \operatorname{diag} \varphi'(a)`; at the kink a gate counts as closed.
+def gate(z: Tensor, negative_slope: float = 0.0) -> Tensor:
+    r"""Diagonal of :math:`D = \operatorname{diag} \varphi'(z)`; at the kink a gate counts as closed.
 
     Parameters
     ----------
-    a
+    z
         Pre-activations, any shape.
     negative_slope
         Slope of the activation on negative inputs.
@@ -146,19 +146,19 @@ def gate(a: Tensor, negative_slope: float = 0.0) -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape of ``a``; no gradient flows through it.
+        Of the shape of ``z``; no gradient flows through it.
 
     Examples
     --------
     >>> gate(torch.tensor([-2.0, 0.0, 3.0]), 0.1)
     tensor([0.1000, 0.1000, 1.0000])
     """
-    D = (a.detach() > 0).to(a.dtype)
+    D = (z.detach() > 0).to(z.dtype)
     return D + negative_slope * (1 - D) if negative_slope else D
 
 
 def read(network: Network, h: Tensor) -> Tensor:
-    r"""Outputs :math:`V h_L + b_{L+1}` of the last features, as pure as :func:`activations`.
+    r"""Outputs :math:`v h_L + b_{L+1}` of the last features, as pure as :func:`activations`.
 
     Parameters
     ----------

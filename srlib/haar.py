@@ -22,10 +22,10 @@ def orthogonal(
 ) -> Tensor:
     r"""Draw matrices with orthonormal columns, uniformly (Haar measure).
 
-    .. math:: Q = H_1 H_2 \cdots H_k D, \qquad Q \overset{d}{=} O Q O' \quad\text{for all orthogonal } O, O' ,
+    .. math:: Q = H_1 H_2 \cdots H_k S, \qquad Q \overset{d}{=} O Q O' \quad\text{for all orthogonal } O, O' ,
 
     where :math:`H_j` is the Householder reflection that a Gaussian vector of length :math:`n - j + 1` would need in a
-    QR factorization, and the diagonal signs :math:`D` are the ones that make the triangular factor's diagonal
+    QR factorization, and the diagonal signs :math:`S` are the ones that make the triangular factor's diagonal
     positive. The reflectors of a Gaussian matrix are independent, so they are drawn directly and nothing is factored.
 
     Parameters
@@ -82,7 +82,7 @@ def orthogonal(
 def rotate(A: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     r"""Multiply matrices by independent Haar orthogonal matrices from the right.
 
-    .. math:: A \mapsto A\, Q^\top , \qquad Q = H_1 \cdots H_n D \;\text{Haar} .
+    .. math:: A \mapsto A\, Q^\top , \qquad Q = H_1 \cdots H_n S \;\text{Haar} .
 
     The reflections of :func:`orthogonal` are applied to :math:`A` one after the other. :math:`Q` itself is never
     formed, which saves about half the time.
@@ -128,7 +128,7 @@ def rotate(A: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
 def _reflections(
     n: int, k: int, batch: Sequence[int], generator: torch.Generator | None, dtype: torch.dtype, device: Device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw ``H_1, ..., H_k`` as LAPACK keeps them, and the signs D as a row."""
+    """Draw ``H_1, ..., H_k`` as LAPACK keeps them, and the signs S as a row."""
     # One column after the other in memory, as LAPACK wants it, too. What a reflection doesn't touch isn't drawn.
     entries = torch.randn(*batch, n * k - k * (k - 1) // 2, generator=generator, dtype=dtype, device=device)
     touched = torch.ones(k, n, dtype=torch.bool, device=device).triu_()

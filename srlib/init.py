@@ -28,15 +28,15 @@ def stable_rank_(
     r"""Fill a weight with a random matrix of given stable rank, invariant under rotations on both sides.
 
     .. math:: W = s\, U \operatorname{diag}(\sigma)\, V^\top \in \mathbb{R}^{m \times n}, \qquad
-              s = g \sqrt{m / r} \quad \text{by default},
+              s = \text{gain}\, \sqrt{m / r} \quad \text{by default},
 
-    where :math:`m` is the number of outputs, :math:`n` the fan-in and :math:`g` the gain of the nonlinearity. The
-    default keeps the forward variance: the mean squared weight is :math:`g^2 / n`, as with He's initialization
+    where :math:`m` is the number of outputs, :math:`n` the fan-in and the gain that of the nonlinearity. The default
+    keeps the forward variance: the mean squared weight is :math:`\text{gain}^2 / n`, as with He's initialization
     :cite:p:`he2015delving`, but exactly so for every draw. What the stable rank then changes is the fluctuation from
     draw to draw, which the participation rank of the law governs (F3): low stable ranks of the two-level law, and
     projectors, fluctuate more. At :math:`r = \min(m, n)` the matrix is orthogonal up to scale, the safe choice for
     deep networks. With a fixed ``spectral_norm`` the forward variance falls with the stable rank instead, by the
-    factor :math:`s^2 r / m` over its kept value :math:`g^2` a layer.
+    factor :math:`s^2 r / m` over its kept value :math:`\text{gain}^2` a layer.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def stable_rank_(
     >>> W = stable_rank_(layer.weight, 8.0, generator=torch.Generator().manual_seed(0))
     >>> W is layer.weight, W.shape
     (True, torch.Size([32, 16, 3, 3]))
-    >>> print(f"{srlib.stable_rank(W.flatten(1)):.3f} {W.square().mean() * 16 * 9:.3f}")  # r, and g^2
+    >>> print(f"{srlib.stable_rank(W.flatten(1)):.3f} {W.square().mean() * 16 * 9:.3f}")  # r, and gain^2
     8.000 2.000
     """
     W = _draw(tensor, stable_rank, law, spectral_norm, nonlinearity, param, generator)
@@ -194,7 +194,7 @@ def _draw(
     r = _validation.stable_rank(stable_rank, min(m, n))
     if spectral_norm is None:
         gain = nn.init.calculate_gain(nonlinearity, param)  # type: ignore[arg-type]  # torch refuses unknown names
-        spectral_norm = gain * math.sqrt(m / r)  # I2: s^2 r / m = g^2
+        spectral_norm = gain * math.sqrt(m / r)  # I2: s^2 r / m = gain^2
     dtype = _validation.compute_dtype(tensor.dtype)
     options: BatchFactory = {"batch": batch, "generator": generator, "dtype": dtype, "device": tensor.device}
     return sample((m, n), r, spectral_norm=spectral_norm, law=law, **options).reshape(*batch, *tensor.shape)

@@ -17,14 +17,14 @@ __all__ = ["Network"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Network:
-    r"""A batch of deep networks :math:`f(x) = V \varphi(W_L \cdots \varphi(W_1 x + b_1) \cdots + b_L) + b_{L+1}`.
+    r"""A batch of deep networks :math:`f(x) = v \varphi(W_L \cdots \varphi(W_1 x + b_1) \cdots + b_L) + b_{L+1}`.
 
     Parameters
     ----------
     weights
         :math:`W_1, \dots, W_L`, each of shape ``(batch, n_l, n_{l-1})``; none of them for linear maps.
     readout
-        One output: a vector :math:`v`, shape ``(batch, n_L)``. Several: a matrix :math:`V`, shape ``(batch, C, n_L)``.
+        One output: a vector :math:`v`, shape ``(batch, n_L)``. Several: a matrix of as many rows, ``(batch, C, n_L)``.
     biases
         :math:`b_1, \dots, b_L`, each of shape ``(batch, n_l)``, and the readout's, ``(batch,)`` or ``(batch, C)``;
         omitted for networks without biases.

@@ -1,4 +1,4 @@
-"""Stable rank, participation rank, and what they bound (S1, S2)."""
+"""Stable rank, participation rank, and what they bound (S1, S2, S4)."""
 
 import math
 from numbers import Integral
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from srlib import _validation
 
-__all__ = ["participation_rank", "quartic_range", "stable_rank", "truncation_bound"]
+__all__ = ["energy_range", "participation_rank", "quartic_range", "stable_rank", "truncation_bound"]
 
 
 def stable_rank(W: Tensor) -> Tensor:
@@ -122,10 +122,60 @@ def quartic_range(stable_rank: float, k: int) -> tuple[float, float]:
     return 1 + (r - 1) ** 2 / max(k - 1, 1), whole + (r - whole) ** 2  # S1
 
 
+def energy_range(stable_rank: float, kept: int, k: int) -> tuple[float, float]:
+    r"""Range of the share of a matrix that its best approximation of rank ``kept`` holds (S4).
+
+    .. math::
+
+        \frac1r\Bigl(1 + \frac{(j-1)(r-1)}{k-1}\Bigr) \;\le\;
+        \frac{\lambda_1 + \dots + \lambda_j}{r} \;\le\; \min\Bigl(1, \frac jr\Bigr) , \qquad \lambda_i = \sigma_i^2 .
+
+    The share is one of :math:`\|W\|_F^2`, and of the mean squared output at a random input. What is missing to 1 is the
+    mean squared error relative to it.
+
+    Parameters
+    ----------
+    stable_rank
+        :math:`r \in [1, k]`.
+    kept
+        Number :math:`j \in [0, k]` of singular directions that are kept.
+    k
+        Number of singular values, :math:`\min(m, n)`.
+
+    Returns
+    -------
+    tuple of float
+        The left end, attained by the two-level spectrum, and the right end, attained by the projector spectrum, for all
+        ``kept`` at once.
+
+    Raises
+    ------
+    TypeError
+        If ``kept`` or ``k`` is not an integer, or ``stable_rank`` not a real number.
+    ValueError
+        If ``stable_rank`` lies outside :math:`[1, k]`, ``kept`` outside :math:`[0, k]`, or ``k`` is less than 1.
+
+    Examples
+    --------
+    >>> energy_range(4.0, kept=3, k=9)
+    (0.4375, 0.75)
+    """
+    k = _validation.width(k, "k")
+    r, j = _validation.stable_rank(stable_rank, k), _count(kept)
+    if j > k:
+        raise ValueError(f"kept must be at most k = {k}, got {j}")
+    if j == 0:
+        return 0.0, 0.0
+    return (1 + (j - 1) * (r - 1) / max(k - 1, 1)) / r, min(1.0, j / r)  # S4
+
+
 def truncation_bound(stable_rank: float, kept: int) -> float:
     r"""Bound on the relative spectral error of the best approximation of rank ``kept`` (S2).
 
-    .. math:: \frac{\sigma_{j+1}}{\|W\|_2} \;\le\; \sqrt{\frac{r}{j+1}} .
+    .. math:: \sigma_{j+1} \;\le\; \min\Bigl(1, \sqrt{\frac{r-1}{j}}\Bigr) \;\le\; \sqrt{\frac{r}{j+1}} .
+
+    No smaller number holds for all matrices of this stable rank. The error relative to the output at a random input may
+    be larger: see :func:`energy_range`.
 
     Parameters
     ----------
@@ -137,7 +187,7 @@ def truncation_bound(stable_rank: float, kept: int) -> float:
     Returns
     -------
     float
-        The bound, as a fraction of the spectral norm; it exceeds 1, and says nothing, while :math:`j + 1 < r`.
+        The first bound, as a fraction of the spectral norm; 1 while :math:`j + 1 \le r`.
 
     Raises
     ------
@@ -148,14 +198,19 @@ def truncation_bound(stable_rank: float, kept: int) -> float:
 
     Examples
     --------
-    >>> truncation_bound(4.0, kept=15)
+    >>> truncation_bound(5.0, kept=16)
     0.5
     """
     r = _validation.number(stable_rank, "stable_rank")
     if r < 1:
         raise ValueError(f"stable_rank must be at least 1, got {r}")
+    j = _count(kept)
+    return math.sqrt((r - 1) / j) if j > r - 1 else 1.0  # S2
+
+
+def _count(kept: int) -> int:
     if isinstance(kept, bool) or not isinstance(kept, Integral):
         raise TypeError(f"kept must be an integer, got {kept!r}")
     if kept < 0:
         raise ValueError(f"kept must be at least 0, got {kept}")
-    return math.sqrt(r / (kept + 1))  # S2
+    return int(kept)

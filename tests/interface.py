@@ -153,6 +153,7 @@ EXAMPLES: dict[str, Callable[[Given], object]] = {
     "moments.feature.feature_norm": lambda g: moments.feature_norm(g.ensemble),
     "moments.feature.fluctuation_exponent": lambda g: moments.fluctuation_exponent(g.ensemble),
     "moments.growth.log_growth": lambda g: moments.log_growth(g.ensemble),
+    "moments.jacobian.jacobian": lambda g: moments.jacobian(g.ensemble),
     "moments.kernel.kernel_moments": lambda g: moments.kernel_moments(
         g.widths,
         *(g.uniform(3) for _ in range(3)),
@@ -173,6 +174,7 @@ EXAMPLES: dict[str, Callable[[Given], object]] = {
     ),
     "ntk.drawn.layers": lambda g: ntk.layers(g.network(), g.x, g.tensor(g.count, g.widths[0])),
     "ntk.limit.infinite": lambda g: ntk.infinite(g.ensemble, g.x, g.tensor(g.count, g.widths[0]), chunk_size=2),
+    "rank.energy_range": lambda g: rank.energy_range(g.take(2.5), 3, 4),
     "rank.participation_rank": lambda g: rank.participation_rank(g.tensor(g.batch, *g.widths[:2])),
     "rank.quartic_range": lambda g: rank.quartic_range(g.take(2.5), 4),
     "rank.stable_rank": lambda g: rank.stable_rank(g.tensor(g.batch, *g.widths[:2])),

@@ -1,9 +1,12 @@
 """Slow twins: the definitions written out, with none of the library's shortcuts."""
 
+import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.optimize import linprog
 from torch import Tensor
 
 
@@ -53,6 +56,29 @@ def stable_rank(W: Tensor) -> float:
 def participation_rank(W: Tensor) -> float:
     sigma = relative_singular_values(W)
     return float(sum(sigma**2) ** 2 / sum(sigma**4))
+
+
+def energy(squares: list, kept: int) -> float:
+    """Share of the sum in the largest squares."""
+    return sum(sorted(squares, reverse=True)[:kept]) / sum(squares)
+
+
+def largest_square_after(kept: int, r: float, k: int) -> float:
+    """Largest square number kept + 1 of all 1 = lambda_1 >= ... >= lambda_k >= 0 with sum r, by a linear program."""
+    goal = np.zeros(k)
+    goal[kept] = -1
+    descending = np.diff(np.eye(k), axis=0)
+    bounds = [(1, 1)] + [(0, 1)] * (k - 1)
+    return -linprog(goal, descending, np.zeros(k - 1), np.ones((1, k)), [r], bounds).fun
+
+
+def permuted_mean(function: Callable[[float], float], squares: list, shares: list) -> float:
+    """Mean of f(sum_i lambda_i nu_i^2) over all orders of the coordinates of one direction."""
+    values = [
+        function(sum(square * share for square, share in zip(squares, order, strict=False)))
+        for order in itertools.permutations(shares)
+    ]
+    return sum(values) / len(values)
 
 
 def uniform_sphere(k: int, r: float, count: int, generator: torch.Generator, *, reject: bool = True) -> Tensor:

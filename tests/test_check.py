@@ -214,6 +214,7 @@ def test_exact_tolerance_and_zero_predictions():
     assert not check.exact("S1.a", "t", 1.02, 1.0, tolerance=1e-2)
     assert check.exact("S1.a", "t", 1e-11, 0.0)
     assert not check.exact("S1.a", "t", 1e-9, 0.0)
+    assert not check.exact("S1.a", "t", 1.5e-10, 0.0)
 
 
 def test_an_entry_that_touches_its_bound_hides_none_that_violates_it():

@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -255,3 +256,24 @@ def test_only_the_given_generator_decides_what_a_module_starts_from():
         assert torch.equal(torch.get_rng_state(), before)
     for one, other in zip(*(module.parameters() for module in modules), strict=True):
         assert torch.equal(one, other)
+
+
+def test_biases_add_to_the_mean_kernel_what_they_are_said_to_add(generator):
+    n, L, growth = 12, 3, 1 / 4
+    net = srlib.Ensemble((n,) * (L + 1), growth * n, math.sqrt(2)).sample(6_000, generator=generator)
+    zeros = [torch.zeros(net.batch, n, dtype=net.dtype)] * L
+    biased = replace(net, biases=(*zeros, torch.zeros(net.batch, dtype=net.dtype)))
+    x = torch.eye(n, dtype=net.dtype)[:1]
+    added = (srlib.ntk.empirical(biased, x) - srlib.ntk.empirical(net, x)).flatten()
+    exact = 1 + sum(growth ** (L - l) / 2 for l in range(1, L + 1))  # I1
+    assert abs(added.mean() - exact) < 5 * added.std() / math.sqrt(len(added))
+    assert added.std() / math.sqrt(len(added)) < 0.01
+
+
+def test_he_fluctuates_more_exactly_where_it_is_said_to():
+    n, L = 3, 4
+    r = (math.sqrt(270) - 9) / 7  # n/p = 2 + 2/n
+    he = L * math.log(1 + 5 / n)
+    for factor, sign in ((1, 0), (1.05, -1), (0.99, 1)):
+        ours = moments.feature_norm(srlib.Ensemble((n,) * (L + 1), factor * r)).log_ratio[-1].item()
+        assert round(ours - he, 9) * sign > 0 or sign == 0 == round(ours - he, 9)  # I2

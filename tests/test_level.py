@@ -48,6 +48,18 @@ def test_the_interval_of_a_count_is_garwoods():
     assert level.interval(0, 1.0)[0] == 0
 
 
+def test_the_page_shows_every_case_and_counts_those_that_are_seldom_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(level, "TABLE", tmp_path / "alarms.csv")
+    assert level.page() == ""
+    rows = ["normal,0,100,5000000,0,30", "skewed,2.5,1000,5000000,50000,20", "heavy,6.18,100,5000000,4999999,9"]
+    level.TABLE.write_text("\n".join(["law,skewness,replicates,repetitions,refused,alarms", *rows]) + "\n")
+    page = level.page()
+    assert "| normal (0) | 100 | 0 % | 1.5 [1, 2.1] |" in page
+    assert "| skewed (2.5) | 1000 | 1 % | 1 [0.61, 1.5] |" in page
+    assert "| heavy (6.18) | 100 | 100 % | 0.45 [0.21, 0.85] |" in page
+    assert "together, 1.25 [0.93, 1.65] times as many as nominal" in page
+
+
 def test_false_alarms_are_at_most_as_frequent_as_claims_state():
     with level.TABLE.open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -201,3 +201,22 @@ def test_fluctuation_exponent_is_the_leading_order_in_inverse_width():
 
     assert abs(relative_error(1000)) < 0.01
     assert relative_error(2000) == pytest.approx(relative_error(1000) / 2, rel=0.01)
+
+
+@given(
+    widths=st.lists(st.integers(2, 12), min_size=2, max_size=4),
+    share=st.floats(0, 1),
+    slope=st.sampled_from([0.0, 0.4, 1.0]),
+)
+def test_laws_lie_between_their_two_ends(widths, share, slope):
+    ranks = [1 + share * (min(pair) - 1) for pair in itertools.pairwise(widths)]
+    ensembles = [
+        Ensemble(widths, ranks, law=law, negative_slope=slope)
+        for law in (spectra.two_level, spectra.power_law, spectra.projector)
+    ]
+    spread = [moments.feature_norm(e).log_ratio[-1].item() for e in ensembles]
+    typical = [moments.log_growth(e).mean.sum().item() for e in ensembles]
+    assert spread[0] <= spread[1] + 1e-9  # S4
+    assert spread[1] <= spread[2] + 1e-9
+    assert typical[0] >= typical[1] - 1e-9
+    assert typical[1] >= typical[2] - 1e-9

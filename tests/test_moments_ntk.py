@@ -121,6 +121,17 @@ def test_layer_transfer_sums_to_the_invariants_of_the_spectrum():
     torch.testing.assert_close(layer_transfer(1, square, square), square * torch.eye(2, **F64))
 
 
+def test_what_a_layer_makes_of_a_matrix_between_two_copies_of_it():
+    """E||W Y W^T||_F^2 = alpha ||Y||_F^2 + beta (tr Y^2 + (tr Y)^2), for any Y (N3): all rotations of a plane."""
+    sigma, Y = torch.tensor([1.0, 0.6], **F64), torch.tensor([[0.7, -1.3], [2.1, 0.4]], **F64)
+    W = sigma[:, None] * rotations().mT
+    found = (W @ Y @ W.mT).square().sum((-1, -2)).mean()
+    square, quartic = sigma.square().sum().item() ** 2, sigma.pow(4).sum().item()
+    (alpha, _), (beta, _) = layer_transfer(2, square, quartic)
+    expected = alpha * Y.square().sum() + beta * ((Y @ Y).trace() + Y.trace() ** 2)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=0)
+
+
 @pytest.mark.parametrize(("m", "n"), [(1, 4), (3, 2), (4, 6)])
 def test_layer_transfer_of_a_gaussian_matrix(m, n):
     found = layer_transfer(n, m * n * (m * n + 2), m * n * (m + n + 1))

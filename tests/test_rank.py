@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srlib import haar, participation_rank, rank, stable_rank
+from srlib import haar, participation_rank, rank, spectra, stable_rank
 
 RANKS = [(stable_rank, naive.stable_rank), (participation_rank, naive.participation_rank)]
 
@@ -162,17 +162,88 @@ def test_quartic_range_holds_for_every_spectrum(squares):
     assert low * (1 - 1e-12) <= sum(square**2 for square in squares) <= high * (1 + 1e-12)
 
 
+#: Stable rank and number of singular values, whole and not, at both ends and between.
+SIZES = [(1, 1), (1, 4), (4, 4), (2.5, 4), (3, 9), (1.25, 3), (7.75, 8)]
+
+each_size = pytest.mark.parametrize(("r", "k"), SIZES)
+
+
+def squares(r, k, law):
+    return law((k, k), r, dtype=torch.float64).square().tolist()
+
+
+@each_size
+def test_energy_range_is_what_the_ends_hold(r, k):
+    for kept in range(k + 1):
+        ends = [naive.energy(squares(r, k, law), kept) for law in (spectra.two_level, spectra.projector)]
+        assert rank.energy_range(r, kept, k) == pytest.approx(ends, abs=1e-14)
+
+
+def test_energy_range_by_hand():
+    assert rank.energy_range(2.5, 3, 4) == pytest.approx((0.8, 1))  # 1, 1/2, 1/2, 1/2 and 1, 1, 1/2, 0
+    assert rank.energy_range(2.5, 1, 4) == pytest.approx((0.4, 0.4))
+    assert 1 - rank.energy_range(16, 64, 256)[0] == pytest.approx(192 * 15 / (255 * 16))
+    assert rank.energy_range(16, 0, 256) == (0, 0)
+
+
+@given(others=st.lists(st.floats(0, 1), max_size=10), data=st.data())
+def test_energy_range_holds_for_every_spectrum(others, data):
+    spectrum = [1.0, *others]
+    kept = data.draw(st.integers(0, len(spectrum)))
+    low, high = rank.energy_range(min(sum(spectrum), len(spectrum)), kept, len(spectrum))
+    assert low * (1 - 1e-12) <= naive.energy(spectrum, kept) <= high * (1 + 1e-12)
+
+
+#: Convex functions; the last two are the negatives of concave ones, typical growth and length.
+CONVEX = {
+    "square": lambda y: y**2,
+    "cube": lambda y: y**3,
+    "over a quarter": lambda y: max(y - 0.25, 0),
+    "over a half": lambda y: max(y - 0.5, 0),
+    "minus log": lambda y: -math.log(y),
+    "minus root": lambda y: -math.sqrt(y),
+}
+
+
+@pytest.mark.parametrize("name", CONVEX)
+@given(others=st.lists(st.floats(0, 1), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_convex_means_of_a_squared_output_are_ordered(name, others, seed):
+    spectrum = [1.0, *others]
+    k = len(spectrum)
+    r = min(sum(spectrum), float(k))
+    direction = gaussian(k + 1, seed=seed)
+    shares = (direction / direction.norm()).square().tolist()  # an output cannot vanish: none of them is 0
+    low, mean, high = (
+        naive.permuted_mean(CONVEX[name], by, shares)
+        for by in (squares(r, k, spectra.two_level), spectrum, squares(r, k, spectra.projector))
+    )
+    slack = 1e-9 * (1 + abs(mean))  # S4
+    assert low <= mean + slack
+    assert mean <= high + slack
+
+
 @given(m=st.integers(1, 8), n=st.integers(1, 8), seed=st.integers(0, 99))
 def test_truncation_bound_holds(m, n, seed):
     W = gaussian(m, n, seed=seed)
     sigma = torch.linalg.svdvals(W)
+    r = max(1.0, stable_rank(W).item())
     for kept, value in enumerate((sigma / sigma[0]).tolist()):
-        assert value <= rank.truncation_bound(stable_rank(W).item(), kept) * (1 + 1e-12)
+        assert value**2 <= rank.truncation_bound(r, kept) ** 2 + 1e-12
+        assert rank.truncation_bound(r, kept) <= min(1, math.sqrt(r / (kept + 1))) + 1e-12
 
 
-def test_truncation_bound_is_attained_by_a_projection():
-    W = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0]))
-    assert rank.truncation_bound(stable_rank(W).item(), kept=2) == pytest.approx(torch.linalg.svdvals(W)[2].item())
+@pytest.mark.parametrize("kept", range(12))
+@pytest.mark.parametrize("r", [1, 1.25, 3.5, 4, 9])
+def test_truncation_bound_is_the_best_one(r, kept):
+    best = naive.largest_square_after(kept, r, k=16)
+    assert rank.truncation_bound(r, kept) ** 2 == pytest.approx(best, abs=1e-14)
+
+
+def test_truncation_bound_by_hand():
+    assert rank.truncation_bound(5, 16) == 0.5
+    assert rank.truncation_bound(16, 64) == pytest.approx(0.4841, abs=1e-4)
+    assert [rank.truncation_bound(4, kept) for kept in (0, 1, 3)] == [1, 1, 1]
+    assert rank.truncation_bound(1, 1) == 0
 
 
 @pytest.mark.parametrize(
@@ -184,6 +255,12 @@ def test_truncation_bound_is_attained_by_a_projection():
         (ValueError, "stable_rank must be at least 1, got 0.5", lambda _: rank.truncation_bound(0.5, 3)),
         (ValueError, "got nan", lambda _: rank.truncation_bound(math.nan, 3)),
         (ValueError, "kept must be at least 0, got -1", lambda _: rank.truncation_bound(2.0, -1)),
+        (TypeError, "kept must be an integer, got 2.0", lambda _: rank.truncation_bound(2.0, 2.0)),
+        (TypeError, "kept must be an integer, got True", lambda _: rank.energy_range(2.0, True, 4)),
+        (ValueError, "kept must be at least 0, got -1", lambda _: rank.energy_range(2.0, -1, 4)),
+        (ValueError, "kept must be at most k = 4, got 5", lambda _: rank.energy_range(2.0, 5, 4)),
+        (ValueError, "[1, min(m, n)] = [1, 4], got 4.5", lambda _: rank.energy_range(4.5, 2, 4)),
+        (ValueError, "k must be at least 1, got 0", lambda _: rank.energy_range(1, 0, 0)),
     ],
 )
 def test_bounds_name_what_is_wrong(rejects, error, message, call):

@@ -191,6 +191,11 @@ def test_units_of_the_last_shown_digit(a, b, expected):
 def test_a_difference_is_one_short_line():
     line = str(Difference("01_first", "cell-03", "claim", "F2.depth estimate", "0.03307", "0.03333", 26.0))
     assert line == "cell-03, claim F2.depth estimate: 0.03307 → 0.03333, 26 units of the last shown digit"
+    said = [str(Difference("01_first", "c", "output", "x", "1.0", "1.1", units)) for units in (0.0, 1.0)]
+    assert [text.split("→ 1.1, ")[1] for text in said] == [
+        "0 units of the last shown digit",
+        "1 unit of the last shown digit",
+    ]
     assert len(str(Difference("01_first", "cell-03", "output", "x" * 500, "y" * 500, ""))) < 250
 
 

@@ -401,6 +401,7 @@ def test_quartiles_do_not_depend_on_the_order_and_cut_where_they_say(values):
 
 
 PUBLISHED = [cell for cell in sweep.profile("published").cells if cell.study == "methods"]
+MAPPED = [cell for cell in sweep.profile("published").cells if cell.study == "map"]
 
 
 @pytest.fixture(scope="module")
@@ -441,6 +442,9 @@ def test_committed_tables_hold_every_network_of_the_design(committed):
         assert {row["rate"] for row in rows} == {best} or statistics.median(finals[best]) == statistics.median(
             finals[rows[0]["rate"]]
         )
+    mapped = {(cell.scale, ratio, cell.depth) for cell in MAPPED for ratio in sweep.MAP_RATIOS[cell.scale]}
+    made = {(row["scale"], float(row["ratio"]), int(row["depth"])) for row in runs if row["phase"] == "map"}
+    assert made == mapped
 
 
 def test_code_digest_ignores_words_and_sees_code(tmp_path, monkeypatch):

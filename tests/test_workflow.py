@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -573,3 +574,12 @@ def test_addresses_come_from_the_publishing_workflow_only(checkout):
     config = yaml.safe_load(staged.read_text())
     assert config["repository"] == {"url": "https://example.org/book", "branch": "main"}
     assert config["html"]["use_repository_button"] is True
+
+
+@pytest.mark.parametrize(
+    ("cores", "named"),
+    [("model name\t: First one\nflags: a\n\nmodel name\t: Second one\n", "First one"), ("flags: a\n", None)],
+)
+def test_a_processor_is_called_what_its_first_core_is_called(monkeypatch, cores, named):
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding: cores)
+    assert project.processor() == (named or platform.processor() or platform.machine())

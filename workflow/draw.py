@@ -15,8 +15,8 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-#: Operators whose errors are no errors: in annotations, in defaults of keywords, in what only a reader sees.
-LEFT_OUT = ("BitOr", "no_op", "NoOp", "Decorator", "ExceptionReplacer")
+#: Operators whose errors are none, as in annotations, or raise wherever numbers are not whole and say nothing by that.
+LEFT_OUT = ("Bit", "Shift", "Invert", "no_op", "NoOp", "Decorator", "ExceptionReplacer")
 
 
 def possible(file: str) -> Iterator[tuple[str, int]]:

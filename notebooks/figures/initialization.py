@@ -181,7 +181,7 @@ def trainability(panels, border):
         "fixed": [("shrinkage", [2, border, 14], "-", r"$e^{{-{:.2g}}}$")],
         "matched": [
             ("exponent", [1, 4, 14], "-", r"$\epsilon={:g}$"),
-            ("variance", [10], "--", "$V={:g}$"),
+            ("variance", [10], "--", "${:g}$"),
         ],
     }
     fig, axes = plotting.figure(1, 2, size=(8.8, 5.0))

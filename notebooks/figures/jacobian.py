@@ -7,7 +7,7 @@ import torch
 
 from srlib import arccos, plotting
 
-__all__ = ["angles", "lipschitz", "singular", "typical"]
+__all__ = ["angles", "lipschitz", "participation", "singular", "typical"]
 
 
 def typical(paths, growth):
@@ -89,4 +89,30 @@ def singular(quantiles, depths):
         ax.set(title=name, yscale="log", ylim=(1e-4, 30), xlabel="index", xlim=(0, 40))
     axes[0].set_ylabel("singular value of $J$")
     plotting.legend(axes[0], loc="upper right")
+    return fig
+
+
+def participation(curves, depths, points):
+    """Participation ranks of the Jacobian against depth, by name: exact and leading order at every depth, and measured
+    at some depths with standard errors, shape (depths, 2).
+    """
+    fig, (rank, inverse) = plotting.figure(1, 2, size=(8.6, 3.8))
+    for (name, (exact, leading)), color in zip(
+        curves.items(), plotting.palette(3), strict=True
+    ):
+        x, (p, error) = np.arange(1, len(exact) + 1), points[name].T
+        for ax, power in ((rank, 1), (inverse, -1)):
+            plotting.theory(ax, x, exact**power, color=color)
+            ax.plot(x, leading**power, color=color, linestyle="--", linewidth=1)
+            half = 1.96 * error * p ** (power - 1)
+            plotting.points(ax, depths, p**power, half, color=color, label=name)
+    rank.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="$p_J$")
+    rank.set(xticks=depths, xticklabels=depths, yticks=(1, 3, 10, 30))
+    rank.set(yticklabels=("1", "3", "10", "30"))
+    rank.minorticks_off()
+    inverse.set(xlabel="depth $L$", ylabel="$1/p_J$", ylim=(0, 1.6))
+    inverse.set(xticks=(1, 4, 8, 12, 16))
+    inverse.plot([], [], color="0.3", linewidth=1.6, label="exact, F8")
+    inverse.plot([], [], "--", color="0.3", linewidth=1, label="sum of $1/p$")
+    plotting.legend(inverse, loc="upper left")
     return fig

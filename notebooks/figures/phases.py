@@ -5,7 +5,7 @@ import torch
 
 from srlib import plotting
 
-__all__ = ["condensation", "memory", "phases", "quartic"]
+__all__ = ["condensation", "memory", "pair", "phases", "quartic"]
 
 
 def memory(lags, correlation):
@@ -27,6 +27,35 @@ def memory(lags, correlation):
     return fig
 
 
+def pair(parts, turned, *, edge):
+    """A matrix in the frames of its first singular pair and as it is, and its singular values with the bulk's edge."""
+    fig, axes = plotting.figure(1, 3, size=(9.4, 3.4))
+    for ax, A, title in zip(
+        axes, (parts, turned), (r"$1\oplus X$", r"$W/s$"), strict=False
+    ):
+        ax.imshow(A.numpy(), cmap="RdBu_r", vmin=-0.4, vmax=0.4, interpolation="nearest")
+        ax.set(title=title, xticks=[], yticks=[])
+        ax.grid(False)
+    axes[0].annotate(
+        "1",
+        (0.6, 0),
+        (5, 0),
+        arrowprops={"arrowstyle": "->"},
+        va="center",
+        fontsize="large",
+    )
+    first, rest = plotting.palette(2)
+    sigma, index = torch.linalg.svdvals(turned), torch.arange(1, len(parts) + 1)
+    axes[2].plot(index[1:], sigma[1:], "o", color=rest, markersize=3.5)
+    axes[2].plot(index[:1], sigma[:1], "D", color=first, markersize=6)
+    axes[2].text(2.5, 1, "the pair", va="center")
+    axes[2].axhline(edge, color="0.4", linestyle="--", linewidth=1)
+    axes[2].set(
+        title="singular values", xlabel="$i$", ylabel=r"$\sigma_i$", ylim=(-0.02, 1.08)
+    )
+    return fig
+
+
 def phases(panels):
     """Drawn squared singular values but the first, ends of the support and limiting density, a function, by name of
     the phase and relative stable rank.
@@ -43,7 +72,7 @@ def phases(panels):
     arrow = {"arrowstyle": "<-", "color": "0.2"}
     axes[0].annotate("", (1, 0), (1, 2.5), arrowprops=arrow)
     axes[0].text(0.97, 2.6, r"$\sigma_1^2=1$", ha="right")
-    axes[0].set_ylabel(r"$g(\lambda)$")
+    axes[0].set_ylabel(r"$\psi(\lambda)$")
     return fig
 
 

@@ -71,9 +71,7 @@ def sign_fix(fixed, unfixed, bins, densities):
     for (density, error), color in zip(densities, (with_fix, without), strict=True):
         plotting.points(right, (bins[1:] + bins[:-1]) / 2, density, error, color=color)
     plotting.theory(right, bins, torch.full(bins.shape, 7 / (2 * math.pi)), color="black")
-    right.set(
-        xlabel=r"phase $\theta$", ylabel="eigenvalues a radian", title="eigenvalues, $n=8$"
-    )
+    right.set(xlabel="phase", ylabel="eigenvalues a radian", title="eigenvalues, $n=8$")
     right.set_xticks([0, math.pi / 2, math.pi], ["0", r"$\pi/2$", r"$\pi$"])
     right.set_ylim(0, None)
     return fig

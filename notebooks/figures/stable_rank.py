@@ -4,7 +4,7 @@ import numpy as np
 
 from srlib import plotting
 
-__all__ = ["axis", "region", "training", "truncation"]
+__all__ = ["axis", "order", "region", "training", "truncation"]
 
 
 def axis(squares):
@@ -29,6 +29,25 @@ def axis(squares):
     bottom.set(xlabel="stable rank $r/n$", yticks=[], ylim=(-0.3, 1.6), xlim=(-0.02, 1.02))
     bottom.spines["left"].set_visible(False)
     plotting.legend(top, outside=True)
+    return fig
+
+
+def order(curves):
+    """Partial sums of squares, and mean excesses of squared outputs over levels, by name of the spectrum."""
+    fig, (left, right) = plotting.figure(1, 2, size=(8.6, 3.6))
+    for (name, (sums, levels, excess)), color in zip(
+        curves.items(), plotting.palette(3), strict=True
+    ):
+        left.plot(range(len(sums)), sums, color=color, linewidth=2, label=name)
+        right.plot(levels, excess, color=color, linewidth=2, label=name)
+    lowest, *_, highest = (sums for sums, *_ in curves.values())
+    left.fill_between(range(len(lowest)), lowest, highest, color="0.93", zorder=0)
+    left.set(xlabel="$j$", ylabel=r"$\lambda_1+\dots+\lambda_j$", title="the spectra")
+    left.set(xlim=(0, len(lowest) - 1), ylim=(0, None))
+    right.set(yscale="log", xlim=(0, levels[-1]), ylim=(1e-5, 0.4), xlabel="level $x$")
+    right.set_ylabel(r"$\mathbb{E}\,(\|W\nu\|^2-x)_+$")
+    right.set_title("the laws of outputs")
+    plotting.legend(left, loc="lower right")
     return fig
 
 

@@ -56,7 +56,7 @@ def collapse(speed, runs, ratios):
             )
             ax.plot([], [], color=color, label=f"$r/n={ratios[i]:g}$")
         ax.set(xscale="log", yscale="log", ylim=(8e-4, 1.3), title=f"$L={L}$")
-        ax.set_xlabel(r"time $\times$ factor $\times\,\lambda_{\max}$")
+        ax.set_xlabel(r"time $\times$ factor $\times\,\vartheta_{\max}$")
     right[0].set_ylabel("loss over its start")
     plotting.legend(right[0], loc="lower left")
     return fig
@@ -70,11 +70,14 @@ def breaks(sizes, errors, ratios, beyond, depths, spreads):
     for row, r, color in zip(errors, ratios, plotting.palette(ratios), strict=True):
         style = {"color": color, "markersize": 4.5, "linewidth": 0.8}
         left.plot(sizes, row, "o-", label=f"$r/n={r:g}$", **style)
-    left.set(xscale="log", yscale="log", xlabel=r"output scale $\alpha\,\mathrm{std}(f_0)$")
+    left.set(xscale="log", yscale="log", xlabel=r"output scale $b\,\mathrm{std}(f_0)$")
     left.set_ylabel("error of the log loss")
     for share, color in zip(beyond, plotting.palette(3), strict=True):
         measured, formula = beyond[share]
-        k, label = torch.arange(0, len(measured), 6), rf"$\eta\lambda_{{\max}}/2={share:g}$"
+        k, label = (
+            torch.arange(0, len(measured), 6),
+            rf"$\varsigma\vartheta_{{\max}}/2={share:g}$",
+        )
         plotting.theory(middle, torch.arange(len(formula)), formula, color=color)
         plotting.points(middle, k, measured[k], color=color, label=label)
     middle.set(yscale="log", xlabel="step", ylabel="loss over its start")
@@ -104,15 +107,14 @@ def drift(widths, by_width, depths, by_depth, ratios):
                 ax.plot(grid, values[:, j, i], marker + "-", **style)
         ax.set(xscale="log", yscale="log", xticks=grid, xticklabels=grid)
         ax.minorticks_off()
-    for j in (1, 2):
-        guide = by_width[0, j].mean() * (torch.tensor(widths) / widths[0]) ** -0.5
-        axes[0].plot(widths, guide, ":", color="0.4", linewidth=1)
+    guide = by_width[0, 1].mean() * (torch.tensor(widths) / widths[0]) ** -0.5
+    axes[0].plot(widths, guide, ":", color="0.4", linewidth=1)
     axes[0].set(xlabel="width $n$", ylabel=r"$\|\Theta_t-\Theta_0\|_F\,/\,\|\Theta_0\|_F$")
     axes[1].set(xlabel="depth $L$")
     for r, color in zip(ratios, colors, strict=True):
         axes[1].plot([], [], color=color, label=f"$r/n={r:g}$")
-    scaled = r"$\alpha\,\mathrm{std}(f_0)="
-    regimes = (r"$\alpha=1$", f"{scaled}1$", f"{scaled}100$")
+    scaled = r"$b\,\mathrm{std}(f_0)="
+    regimes = (r"$b=1$", f"{scaled}1$", f"{scaled}100$")
     for name, marker in zip(regimes, "o^s", strict=True):
         axes[1].plot([], [], marker, color="0.4", markersize=5, label=name)
     plotting.legend(axes[1], outside=True)

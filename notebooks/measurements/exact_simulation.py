@@ -5,13 +5,23 @@ import itertools
 import numpy as np
 import torch
 
-from srlib import feedforward
+from srlib import arccos, feedforward
 
-__all__ = ["dense_pairs", "dense_rows", "every_map", "pairs", "rank_correlations", "row"]
+__all__ = [
+    "angle_deviation",
+    "dense_pairs",
+    "dense_rows",
+    "every_map",
+    "limit_angles",
+    "pairs",
+    "rank_correlations",
+    "recursion",
+    "row",
+]
 
 
 def every_map(network, x):
-    """Return, for every layer and every gates at one input, last map first: the numbers gamma, A, B, C of the recursion,
+    """Return, for every layer and every gates at one input, last map first: the numbers g, A, P, C of the recursion,
     shape (maps, 4, networks), and the squared norms behind it, (networks, maps); and the cosine of the readout with
     the last features.
     """
@@ -37,7 +47,7 @@ def _maps(network, x):
 
 
 def _four_numbers(M, x, y):
-    """Return gamma, A, B, C of the maps M, for the forward direction x and the backward direction y."""
+    """Return g, A, P, C of the maps M, for the forward direction x and the backward direction y."""
     Mx = torch.einsum("bij,bj->bi", M, x)
     e = _unit(Mx)
     w = _unit(y - (y * e).sum(-1, keepdim=True) * e)
@@ -48,6 +58,18 @@ def _four_numbers(M, x, y):
 
 def _unit(v):
     return v / v.norm(dim=-1, keepdim=True)
+
+
+def recursion(numbers, c, cross=1.0, known=1.0):
+    """Return the squared norm of the backpropagated vector after each map, last map first, by the recursion for the
+    cosine, shape (networks, maps); with factors that spoil its cross term, or its known component.
+    """
+    norms, norm, c = [], torch.ones_like(c), known * c
+    for g, A, P, C in numbers:
+        G = c**2 * A + 2 * cross * c * (1 - c**2).sqrt() * P + (1 - c**2) * C  # C1
+        norm, c = norm * G, known * c * (g / G).sqrt()
+        norms.append(norm)
+    return torch.stack(norms, -1)
 
 
 def row(feature_norm2, backprop_norm2, output):
@@ -120,3 +142,22 @@ def dense_pairs(network, x):
 def _own_networks(h):
     """Give input i the features (or the output) of the network i places before."""
     return torch.stack([part.roll(i, 0) for i, part in enumerate(h.unbind(1))], 1)
+
+
+def limit_angles(start, depth):
+    """Return the angle of two inputs before the first layer and after each, in the limit of infinite width."""
+    angles = [start]
+    for _ in range(depth):
+        angles.append(arccos.next_angle(angles[-1]))
+    return torch.stack(angles)
+
+
+def angle_deviation(limit, added):
+    """Return the leading order of the angle's standard deviation after each layer, where one adds ``added`` times the
+    squared sine to its variance.
+    """
+    slope = limit[:-1].sin() * 2 * arccos.kappa0(limit[:-1]) / limit[1:].sin()
+    V = [torch.zeros(())]
+    for l, factor in enumerate(slope):
+        V.append(factor**2 * (V[-1] + limit[l].sin() ** 2 * added))
+    return torch.stack(V).sqrt()

@@ -6,21 +6,35 @@ from dataclasses import replace
 
 import torch
 
-from srlib import Network, feedforward
+from measurements.stable_rank import permuted_outputs
+from srlib import Ensemble, Network, feedforward
+from srlib.moments import feature_norm, fluctuation_exponent, log_growth
 
 __all__ = [
+    "F2",
+    "F3",
     "basis",
     "cubature",
+    "cubes",
     "direction",
     "each",
     "exact_layers",
     "exact_moments",
+    "excess",
+    "facts",
+    "flattened",
     "gate_moments",
     "gaussian_squares",
+    "growth",
     "inner_products",
     "log_ratio",
+    "logs_and_cubes",
     "replicates",
+    "scaled_exponents",
+    "second_moments",
     "squared_norms",
+    "terms",
+    "wrong_seconds",
 ]
 
 
@@ -126,3 +140,104 @@ def exact_layers(ensemble, generator):
 
 def _phi(z, slope):
     return torch.where(z > 0, z, slope * z)
+
+
+def F2(e):
+    """E ||h_l||^2, l = 1, ..., L."""
+    return feature_norm(e).mean[1:]
+
+
+def F3(e):
+    """E ||h_l||^4."""
+    return feature_norm(e).second[1:]
+
+
+def second_moments(ensembles, q):
+    """The recursion of F3, for putting wrong quartic traces into it."""
+    m, n = each(lambda e: e.shapes, ensembles).unbind(-1)
+    r, s = each(lambda e: (e.stable_ranks, e.spectral_norms), ensembles).unbind(1)
+    a = each(lambda e: [e.negative_slope], ensembles)
+    eta, eta4 = (1 + a**2) / 2, (1 + a**4) / 2
+    layers = s**4 * (r**2 + 2 * q) / (n * (n + 2))
+    return (layers * ((m - 1) * eta**2 + 3 * eta4) / (m + 2)).cumprod(-1)
+
+
+def wrong_seconds(ensembles):
+    """What F3 would say if the quartic trace were another one."""
+    r = each(lambda e: e.stable_ranks, ensembles)
+    k = each(lambda e: torch.tensor(e.shapes).amin(-1), ensembles)
+    return {
+        "stable rank in place of participation rank": second_moments(ensembles, r),
+        "a flat spectrum, q = r^2 / k": second_moments(ensembles, r**2 / k),
+    }
+
+
+def terms(e):
+    """The exponent's terms, two a layer: 2 / p - 2 / n, and 3 (eta_4 / eta^2 - 1) / m."""
+    p, (m, n) = torch.tensor(e.participation_ranks().value), torch.tensor(e.shapes).T
+    kappa = ((1 - e.negative_slope**2) / (1 + e.negative_slope**2)) ** 2
+    return torch.stack([2 / p - 2 / n, 3 * kappa / m])
+
+
+def flattened(e):
+    """The same network with orthogonal layers of its largest width."""
+    return replace(e, widths=[max(e.widths)] * (e.depth + 1), stable_ranks=max(e.widths))
+
+
+def growth(law, cases):
+    """Mean log of ||Wx||^2, relative to the log of its mean, for each shape and stable rank, a positive number."""
+    logs = [log_growth(Ensemble((n, m), r, law=law, negative_slope=1)) for m, n, r in cases]
+    means = torch.tensor([math.log(r / n) for _, n, r in cases])
+    return means - torch.cat([log.mean for log in logs])
+
+
+def cubes(e):
+    """E ||h_l||^6, l = 1, ..., L, for a law that does not draw: sixth moments of a uniform direction."""
+    a, factors = e.negative_slope, []
+    eta, eta4, eta6 = ((1 + a**power) / 2 for power in (2, 4, 6))
+    for (m, n), r, s in zip(e.shapes, e.stable_ranks, e.spectral_norms, strict=True):
+        squares = e.law((m, n), r).square()
+        q, c = squares.pow(2).sum().item(), squares.pow(3).sum().item()
+        layer = s**6 * (r**3 + 6 * r * q + 8 * c) / (n * (n + 2) * (n + 4))
+        gates = 15 * eta6 + 9 * (m - 1) * eta4 * eta + (m - 1) * (m - 2) * eta**3
+        factors.append(layer * gates / ((m + 2) * (m + 4)))
+    return torch.tensor(factors).cumprod(0)
+
+
+def logs_and_cubes(ensemble, count, generator):
+    """Means over the basis of log ||h_L||^2 and ||h_L||^6, shape (networks, 2)."""
+    network = ensemble.sample(count, generator=generator)
+    X = squared_norms(network, basis(ensemble.widths[0]))[..., -1]
+    return torch.stack([X.log().mean(1), X.pow(3).mean(1)], -1)
+
+
+def excess(law, ranks, levels, generator):
+    """E max(X_2, level) of two ReLU layers, for each pair of stable ranks of their spectra of four singular values, shape
+    (pairs, levels), relative to E X_2. The directions are the 120 orders of the coordinates of two vectors, the gates 50
+    draws, the same for every law.
+    """
+    e, t = torch.nn.functional.normalize(torch.randn(2, 5, generator=generator), dim=-1), []
+    for _ in range(2):
+        u = torch.nn.functional.normalize(torch.randn(50, 5, generator=generator), dim=-1)
+        t.append(u.clamp(min=0).square().sum(-1))
+    squares = torch.stack([law((4, 5), r) for r in ranks]).square()
+    g = [permuted_outputs(squares, e[i : i + 1]) for i in (0, 1)]
+    X = torch.einsum("ri,sj,t->rsijt", *g, t[0] * t[1]).flatten(2).flatten(0, 1)
+    X = X / X.mean(-1, keepdim=True)
+    return torch.stack([X.clamp(min=level).mean(-1) for level in levels], -1)
+
+
+def facts(e):
+    """What the chapter says of its example, by name."""
+    found = {
+        "mean": feature_norm(e).mean[-1],
+        "participation": e.participation_ranks().value[0],
+        "epsilon": fluctuation_exponent(e),
+        "spread": feature_norm(e).log_ratio[-1].exp(),
+    }
+    return {name: float(value) for name, value in found.items()}
+
+
+def scaled_exponents(law, n, ranks):
+    """Fluctuation exponents of one n x n ReLU layer, times n."""
+    return [n * fluctuation_exponent(Ensemble((n, n), float(r), law=law)) for r in ranks]

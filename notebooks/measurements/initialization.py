@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from scipy import optimize, stats
 
-from srlib import Ensemble, moments, spectra
+from srlib import Ensemble, feedforward, moments, ntk, spectra
 
 __all__ = [
     "Sweep",
@@ -34,8 +34,12 @@ __all__ = [
     "interval",
     "inverse_rank",
     "mean",
+    "mean_squares",
+    "predicted_map",
     "quote",
+    "short",
     "shrinkage",
+    "squared_gradients",
     "title",
 ]
 
@@ -77,6 +81,18 @@ def quote(found, form=".2f"):
 def mean(x, axis=-1):
     """Mean over seeds."""
     return np.mean(x, axis=axis)
+
+
+def short(predictor):
+    """One word for a predictor, for the names of glued numbers."""
+    first, *_ = predictor.split()
+    return {"n/r": "rank", "r/n": "ratio", "kernel": "variance"}.get(first, first)
+
+
+def mean_squares(layers, fan_in):
+    """Mean squared weight times fan-in of every layer."""
+    pairs = zip(fan_in, layers, strict=True)
+    return [n * layer.weight.square().mean().item() for n, layer in pairs]
 
 
 def loss_ratio(a, b, axis=-1):
@@ -333,6 +349,26 @@ def design(scale, ratio, L, n=128):
     return Ensemble((784,) + (n,) * L, r, norm)
 
 
+def predicted_map(maps):
+    """Held-out accuracy of the map's cells with what theory says of each; and the relative variance of their feature norms
+    and the readout's share of the mean kernel, (cells,).
+    """
+    grid = maps.groupby(["scale", "ratio", "depth"]).held_out.mean().reset_index()
+    designs = grid[["scale", "ratio", "depth"]].itertuples(index=False)
+    models = [design(*row) for row in designs]
+    kernels = [moments.ntk(e) for e in models]
+    grid["exponent"] = [moments.fluctuation_exponent(e) for e in models]
+    grid["shrinkage"] = -grid.depth * np.where(
+        grid.scale == "fixed", np.log(grid.ratio), 0.0
+    )
+    grid["variance"] = [k.relative_variance.item() for k in kernels]
+    growth = [moments.log_growth(e).mean.sum().item() for e in models]
+    grid["typical"] = math.log(128 / 784) - np.array(growth)
+    upper = [moments.feature_norm(e).relative_variance[-1].item() for e in models]
+    share = [(k.layer_means[-1] / k.mean).item() for k in kernels]
+    return grid.round(9), np.array(upper), np.array(share)  # rounded: equal values tie
+
+
 def architecture(place):
     """Depth and width."""
     return (int(part[1:]) for part in place.split("-")[:2])
@@ -370,6 +406,26 @@ def fourth_moment(weights):
     for W in weights:
         h = (h @ W.mT).clamp(min=0)
     return h.square().sum(-1).square().mean(1)
+
+
+def squared_gradients(network, chunk=5_000):
+    """Squared gradients of the output in the weights and in the biases of each hidden layer, averaged over the unit
+    vectors: (networks, L) each.
+    """
+    x = torch.eye(network.widths[0])
+    parts = [network[i : i + chunk] for i in range(0, len(network.readout), chunk)]
+    found = [torch.stack(_squared_gradients(part, x)) for part in parts]
+    return torch.cat(found, 1).unbind()
+
+
+def _squared_gradients(network, x):
+    terms = ntk.layers(network, x)[:, :-1].diagonal(dim1=2, dim2=3)
+    before = [h.square().sum(-1) for h in feedforward.forward(network, x).post[:-1]]
+    # A bias is the weight of a feature that is always 1. Where the features vanish all later gates are closed.
+    alone = [
+        torch.where(h > 0, T / h, 0.0) for T, h in zip(terms.unbind(1), before, strict=True)
+    ]
+    return terms.mean(-1), torch.stack(alone, 1).mean(-1)
 
 
 def explained(x, y):

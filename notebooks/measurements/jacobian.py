@@ -1,5 +1,6 @@
 """Signs, growth, angles and Jacobians of dense networks."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -7,44 +8,59 @@ import numpy as np
 import torch
 from scipy.special import digamma, gammaln
 
-from measurements.feedforward import squared_norms
-from srlib import Ensemble, Network, feedforward, haar, sample, spectra
-from srlib.moments import feature_norm, log_growth
+from measurements.feedforward import each, squared_norms
+from srlib import Ensemble, Network, arccos, feedforward, haar, sample, spectra
+from srlib.moments import feature_norm, fluctuation_exponent, jacobian, log_growth
 
 __all__ = [
+    "angles_after",
     "biased",
+    "bracket",
+    "budget",
     "chain",
     "cosine_errors",
+    "distance",
+    "exponent",
     "flipped",
     "flipped_gains",
     "gains",
+    "gains_per_layer",
     "gate_covariances",
     "gates_alone",
     "gaussian",
+    "gradient_predictions",
     "gradients",
     "growth",
     "kernel_samples",
     "largest",
     "open_gates",
     "overlaps",
+    "participation",
     "patterns",
     "per_layer",
     "pre_activations",
     "products",
+    "ranks_with_depth",
+    "ratios",
     "signs",
     "singular_values",
     "skewness",
     "statistics",
     "survivors",
+    "towers",
     "turned",
+    "typical_paths",
     "unfixed",
+    "worked",
+    "wrong_growth",
+    "wrong_ratios",
 ]
 
 
 def pre_activations(network, x):
-    """a_1, ..., a_L at every input, shape (networks, inputs, n_l) each."""
+    """z_1, ..., z_L at every input, shape (networks, inputs, n_l) each."""
     h = x.expand(len(network), *x.shape)
-    return [a for a, _, _ in feedforward.propagate(network, h)]
+    return [z for z, _, _ in feedforward.propagate(network, h)]
 
 
 def signs(network, x):
@@ -76,7 +92,7 @@ def gate_covariances(ensemble, network, x, chunk=1_000):
 
 
 def gains(network, x):
-    """Open gates less closed ones over the root of their number, ||a_l||^2 / ||h_{l-1}||^2, and
+    """Open gates less closed ones over the root of their number, ||z_l||^2 / ||h_{l-1}||^2, and
     ||h_l||^2 / ||h_{l-1}||^2, shape (networks, inputs, L) each.
     """
     A = torch.stack([a.square().sum(-1) for a in pre_activations(network, x)], -1)
@@ -123,15 +139,15 @@ def patterns(network, x):
 
 
 def flipped_gains(network, x, directions):
-    """||D_l W_l u||^2 / ||W_l u||^2 for one network and a direction u a layer, averaged over all flips of the rows of
+    """||D_l W_l y||^2 / ||W_l y||^2 for one network and a direction y a layer, averaged over all flips of the rows of
     W_l; the gates D_l are those of the input x. Shape (L,).
     """
     post, found = feedforward.forward(network, x.unsqueeze(0)).post, []
-    for h, W, u in zip(post, network.weights, directions, strict=False):
+    for h, W, y in zip(post, network.weights, directions, strict=False):
         gate = feedforward.gate(
             _all_signs(W.shape[1]) * (W[0] @ h[0, 0]), network.negative_slope
         )
-        ratio = (gate * (W[0] @ u)).square().sum(-1).mean() / (W[0] @ u).square().sum()
+        ratio = (gate * (W[0] @ y)).square().sum(-1).mean() / (W[0] @ y).square().sum()
         found.append(ratio)
     return torch.stack(found)
 
@@ -178,12 +194,48 @@ def gates_alone(ensemble):
     return next(growth(orthogonal))[:, 0]
 
 
+def wrong_growth(ensembles):
+    """Means and variances of the log growth of every layer if one thing in F5 were wrong."""
+    typical, variance, _ = growth(ensembles)
+    moments = [feature_norm(e) for e in ensembles]
+    half = each(lambda e: e.widths[:-1], ensembles) / 2
+    no_psi = typical + half.digamma()
+    means = {
+        "log of the mean factor": each(lambda m: m.log_mean.diff(), moments),
+        "psi(n/2) dropped": no_psi + math.log(2),
+        "Gaussian coordinates for the sphere": no_psi - half.log(),
+        "gates all open": typical - each(gates_alone, ensembles),
+    }
+    return means, {
+        "relative variance of the growth (F3)": each(
+            lambda m: m.log_ratio.diff().expm1(), moments
+        ),
+        "trigamma of n/2 not taken off": variance + torch.polygamma(1, half),
+    }
+
+
 def survivors(logs):
     """Log growth of every layer in the networks that are alive, equally many of each ensemble, from the log squared
     norms of each, shape (networks, inputs, ensembles, L).
     """
     alive = [v[torch.isfinite(v).all((1, 2))] for v in logs]
     return torch.stack([v[: min(map(len, alive))].diff(dim=-1) for v in alive], 2)
+
+
+def typical_paths(kinds, draw):
+    """By label, log10 squared norms of 40 networks of width 32, shape (networks, 61), and mean and variance of the
+    growth of every layer's logarithm.
+    """
+    paths, growth = {}, {}
+    for i, (name, law) in enumerate(kinds.items()):
+        e = Ensemble((32,) * 61, 8, law=law).preserving()
+        label = f"{name}, $p={e.participation_ranks().value[0]:.1f}$"
+        g = log_growth(e)
+        growth[label] = g.mean, g.variance
+        paths[label] = (
+            squared_norms(draw(e, 40, 30 + i), torch.eye(32)[:1]).squeeze(1).log10()
+        )
+    return paths, growth
 
 
 def skewness(z):
@@ -218,6 +270,16 @@ def turned(W, angles):
     return first, at.cos() * first + at.sin() * second
 
 
+def angles_after(n, angles, layers, generators):
+    """By name, angles in degrees after a ReLU layer of width n for pairs of inputs at each angle, (pairs, angles)."""
+    after = {}
+    for (name, (r, law)), generator in zip(layers.items(), generators, strict=True):
+        W = sample((n, n), r, law=law, batch=20, generator=generator)
+        first, second = (v.relu().mT for v in turned(W, angles))
+        after[name] = arccos.angle(first, second).rad2deg().flatten(1).T
+    return after
+
+
 def cosine_errors(layer, angles, count, generator):
     """Mean square of cos theta' - cos theta over pairs of coordinates one to three places apart, shape (angles, count)."""
     (shape,), (r,) = layer.shapes, layer.stable_ranks
@@ -229,8 +291,8 @@ def cosine_errors(layer, angles, count, generator):
 
 
 def gradients(ensemble, generator, count, x, chunk=1_000):
-    """||J u||^2, averaged over the second half of the coordinate directions u, ||J||_F^2, and ||grad f||^2, averaged over
-    all cyclic shifts of the readout; means over the inputs, shape (networks, 3).
+    """||J y||^2, averaged over the second half of the coordinate directions y, ||J||_F^2, ||grad f||^2, averaged over
+    all cyclic shifts of the readout, ||J||_F^4 and ||J^T J||_F^2; means over the inputs, shape (networks, 5).
     """
     found = []
     for start in range(0, count, chunk):
@@ -239,7 +301,8 @@ def gradients(ensemble, generator, count, x, chunk=1_000):
         readouts = torch.stack([network.readout.roll(k, -1) for k in range(n)], 1)
         gradient = readouts.unsqueeze(1) @ J
         along = J[..., J.shape[-1] // 2 :].square().sum(-2).mean(-1)
-        parts = [along, J.square().sum((-1, -2)), gradient.square().sum(-1).mean(-1)]
+        F, G = J.square().sum((-1, -2)), (J.mT @ J).square().sum((-1, -2))
+        parts = [along, F, gradient.square().sum(-1).mean(-1), F**2, G]
         found.append(torch.stack([v.mean(1) for v in parts], -1))
     return torch.cat(found)
 
@@ -256,6 +319,120 @@ def per_layer(network, x):
     return [v[v > 0].log().mean().div(network.depth).exp().item() for v in sizes]
 
 
+def gains_per_layer(n, ranks, some, kinds, draw):
+    """By law, of ReLU networks of depth 10 and spectral norm 1: the typical gain of a layer at each stable rank, and at
+    some of them what `per_layer` measures on 16 networks.
+    """
+    lines, measured = {}, {}
+    for i, (name, law) in enumerate(kinds.items()):
+        deep = {r: Ensemble((n,) * 11, r, law=law) for r in ranks}
+        lines[name] = next(growth(deep.values()))[:, 0].div(2).exp()
+        nets = [draw(deep[r], 16, 200 + 10 * i + j) for j, r in enumerate(some)]
+        measured[name] = torch.tensor([per_layer(net, torch.eye(n)[0]) for net in nets])
+    return lines, measured
+
+
+def gradient_predictions(trials):
+    """Means of ||Jy||^2, ||J||_F^2 and the squared gradient (F7), and what they would be if one thing were wrong."""
+    e = trials[0]
+    n, m = torch.tensor(e.widths[:-1]), torch.tensor(e.widths[1:])
+    r, s = torch.tensor(e.stable_ranks), torch.tensor(e.spectral_norms)
+    last, ends = e.readout_norm**2, e.widths[0] / e.widths[-1]
+
+    def whole(factors):
+        factors = factors.expand(len(trials), -1)
+        return factors.prod(-1, keepdim=True) * torch.tensor([1, e.widths[0], last * ends])
+
+    eta = each(lambda e: [(1 + e.negative_slope**2) / 2], trials)
+    layers = eta * s**2 * r / n  # F7
+    predicted = whole(layers)
+    return predicted, {
+        "one layer's factor dropped": whole(layers[:, 1:]),
+        "gates all open": whole(s**2 * r / n),
+        "fan-out in place of fan-in": whole(eta * s**2 * r / m),
+        "rank in place of stable rank": whole(eta * s**2 * torch.minimum(m, n) / n),
+        "n_0 / n_L left out of the gradient": predicted * torch.tensor([1, 1, 1 / ends]),
+    }
+
+
+def towers():
+    """Equal layers of many widths, depths, stable ranks, laws and slopes."""
+    laws, shares = (spectra.two_level, spectra.projector), (0, 0.1, 0.4, 1)
+    grid = itertools.product(
+        (2, 3, 12, 60, 300), (1, 3, 12, 40), shares, laws, (0.0, 0.2, 1.0)
+    )
+    return [
+        Ensemble((n,) * (L + 1), 1 + t * (n - 1), law=law, negative_slope=a)
+        for n, L, t, law, a in grid
+    ]
+
+
+def ratios(ensemble):
+    """E ||J||_F^4 and E ||J^T J||_F^2, which is 1 / p_J, in units of (E ||J||_F^2)^2 (F8)."""
+    found = jacobian(ensemble)
+    return torch.stack([found.log_spread, -found.log_participation_rank]).exp()
+
+
+def wrong_ratios(trials):
+    """What these would be if one thing in F8 were wrong; layers are 12 wide at the narrowest."""
+    spread, inverse = each(ratios, trials).T
+    return {
+        "gates without fluctuations": each(
+            lambda e: ratios(replace(e, negative_slope=1)), trials
+        ),
+        "projectors for all laws": each(
+            lambda e: ratios(replace(e, law=spectra.projector)), trials
+        ),
+        "||J||_F the same for all networks": torch.stack([torch.ones(3), inverse], 1),
+        "equal singular values": torch.stack([spread, spread / 12], 1),
+        "leading order": torch.stack([spread, each(exponent, trials)], 1),
+    }
+
+
+def budget(ensemble):
+    """S, the sum of 1 / p_l."""
+    return sum(1 / p for p in ensemble.participation_ranks().value)
+
+
+def distance(ensembles, **options):
+    """Distance of 1 / p_J from its leading order, in units of S^2."""
+    gaps = [
+        abs(ratios(e)[1].item() - exponent(e, **options)) / budget(e) ** 2
+        for e in ensembles
+    ]
+    return torch.tensor(gaps).clamp(min=1e-12)
+
+
+def worked(kinds):
+    """The worked network of each law: exponent, typical factor, to leading order and exact, and p_J."""
+    facts = {}
+    for name, law in kinds.items():
+        e = Ensemble((256,) * 11, 64, law=law).preserving()
+        epsilon = fluctuation_exponent(e)
+        facts[f"{name}-exponent"], facts[f"{name}-leading"] = (
+            epsilon,
+            math.exp(-epsilon / 2),
+        )
+        facts[f"{name}-typical"] = log_growth(e).mean.sum().exp().item()
+        facts[f"{name}-rank"] = jacobian(e).participation_rank.item()
+    return facts
+
+
+def ranks_with_depth(towers, depths, count, draw):
+    """By name, the exact p_J and its leading order at every depth, and the measured one at some depths, of which each
+    network gives all.
+    """
+    curves, points = {}, {}
+    for i, (name, e) in enumerate(towers.items()):
+        r, s, n = e.stable_ranks[0], e.spectral_norms[0], e.widths[0]
+        cut = [Ensemble((n,) * (L + 1), r, s, law=e.law) for L in range(1, e.depth + 1)]
+        curves[name] = [1 / each(lambda e: ratios(e)[1], cut), 1 / each(exponent, cut)]
+        points[name] = participation(
+            draw(e, count, 270 + i), torch.eye(n)[:: n // 4], depths
+        )
+    return curves, points
+
+
 def singular_values(network, x, depths):
     """Medians of the singular values of the Jacobians of the first layers at one input, shape (n,) for each depth, and
     the Jacobians' mean stable ranks.
@@ -266,6 +443,47 @@ def singular_values(network, x, depths):
     values = [torch.linalg.svdvals(J) for J in jacobians]
     ranks = [((v / v[:, :1]) ** 2).sum(-1).mean().item() for v in values]
     return [v.quantile(0.5, dim=0) for v in values], ranks
+
+
+def _kappa(ensemble):
+    return ((1 - ensemble.negative_slope**2) / (1 + ensemble.negative_slope**2)) ** 2
+
+
+def exponent(ensemble, *, by="participation_ranks", gates=1.0, before=1.0):
+    """Leading order of 1 / p_J (F8); the options spoil it."""
+    p, n = np.array(ensemble.participation_ranks().value), np.array(ensemble.widths)
+    p = np.array(ensemble.stable_ranks) if by == "stable_ranks" else p
+    return 1 / n[0] + (1 / p - before / n[:-1] + gates * _kappa(ensemble) / n[1:]).sum()
+
+
+def bracket(ensemble):
+    """Lower end, value and upper end of 1 / p_J (F8)."""
+    p, n = np.array(ensemble.participation_ranks().value), np.array(ensemble.widths)
+    fan_in, fan_out = n[:-1], n[1:]
+    layers = fan_in * (fan_in / p - 1) / (np.maximum(fan_in - 1, 1) * (fan_in + 2))
+    parts = (layers + _kappa(ensemble) / (fan_out + 2)).sum()
+    spread = feature_norm(ensemble).log_ratio[-1].exp().item()
+    high = 1 / n[0] + (1 + 2 / n[0]) * spread * parts
+    return torch.tensor([1 / n[0] + parts, ratios(ensemble)[1], high])
+
+
+def participation(network, x, depths):
+    """Participation rank of the Jacobians of the first layers, a ratio of means over networks and inputs, and its
+    standard error, shape (depths, 2).
+    """
+    gates, rows = feedforward.forward(network, x).gates, []
+    J = torch.eye(network.widths[0]).expand(*gates[0].shape[:2], -1, -1)
+    for depth, (W, D) in enumerate(zip(network.weights, gates, strict=True), 1):
+        J = D.unsqueeze(-1) * (W.unsqueeze(1) @ J)
+        if depth in depths:
+            F, G = (
+                J.square().sum((-1, -2)).mean(1),
+                (J.mT @ J).square().sum((-1, -2)).mean(1),
+            )
+            p = F.mean() ** 2 / G.mean()
+            influence = p * (2 * F / F.mean() - G / G.mean())
+            rows.append([p, influence.std() / math.sqrt(len(F))])
+    return torch.tensor(rows)
 
 
 def gaussian(n, count, generators):

@@ -9,6 +9,7 @@ from srlib import ntk
 __all__ = [
     "by_gradients",
     "embedded",
+    "errors",
     "pairs_of_digits",
     "shape_error",
     "single_error",
@@ -73,6 +74,19 @@ def _less_diagonal(K, limit):
     deviation = K.diagonal(dim1=1, dim2=2) / limit[0, 0] - 1
     common = (deviation[:, :, None] + deviation[:, None]) / 2
     return (K - limit * common) / limit[0, 0]
+
+
+def errors(ensemble, G, count, generator, size=50):
+    """Relative errors of the kernels of single networks at inputs with the Gram matrix G, means over the pairs of their
+    absolute values, shape (networks,).
+    """
+    x, (i, j) = embedded(G, ensemble.widths[0]), torch.triu_indices(len(G), len(G), 1)
+    limit, found = ntk.infinite(ensemble, x).ntk[i, j], []
+    for k in range(0, count, size):
+        network = ensemble.sample(min(size, count - k), generator=generator)
+        K = ntk.empirical(network, x)[:, i, j]
+        found.append((K / limit - 1).abs().mean(1))
+    return torch.cat(found)
 
 
 def single_error(K, limit):

@@ -3,45 +3,108 @@
 Tensors are of torch's default dtype, which the notebooks set; lam are squared relative singular values but the first.
 """
 
+import itertools
 import math
+from functools import partial
 from unittest.mock import patch
 
 import torch
 from scipy.integrate import quad
 
+import srlib
+from measurements.pair import beside_quartic
+from measurements.sampling import cases
 from srlib.spectra import conditioned, conditioned_gaussian, coulomb
 
 __all__ = [
+    "FACTORS",
+    "MULTIPLIER",
+    "QUARTIC",
+    "after",
+    "at",
+    "column",
+    "dense",
+    "densities",
+    "ends",
     "force",
+    "formulas",
     "loop",
+    "memories",
     "memory",
     "moments",
     "multiplier",
+    "one_sided",
     "outside",
-    "rejection",
+    "panels",
+    "phase",
+    "quadratures",
+    "quartic_traces",
+    "remainders",
+    "repulsion",
     "support",
+    "sweeps",
     "tail",
     "three_values",
+    "throughout",
+    "traces",
+    "walked",
 ]
 
+QUARTIC = {  # M4, square matrices
+    "condensed": lambda rho: 2 * rho**2,
+    "pushed": lambda rho: rho - 1 / 8,
+    "squeezed": lambda rho: rho**2 + (1 - rho) ** 2,
+}
+MULTIPLIER = {  # M4, square matrices
+    "condensed": lambda rho: 1 / rho,
+    "pushed": lambda rho: 8 * (1 - 2 * rho),
+    "squeezed": lambda rho: -1 / (1 - rho),
+}
 
-def tail(shape, r, count, generator, *, law=conditioned_gaussian, sweeps=None):
-    """Draw lam, shape (count, k - 1), by a walk of the library's number of sweeps or of another one."""
-    sweeps = conditioned.SWEEPS if sweeps is None else sweeps
+
+def phase(rho):
+    return "condensed" if rho < 1 / 4 else "pushed" if rho < 3 / 4 else "squeezed"
+
+
+def throughout(formulas, values):
+    """Wrong alternatives: the formula of one phase in all of them."""
+    return {f"{name} throughout": [f(v) for v in values] for name, f in formulas.items()}
+
+
+def at(rho, k):
+    """The stable rank at which the tail of k singular values has mean rho."""
+    return 1 + rho * (k - 1)
+
+
+def tail(shape, r, count, generator, *, law=conditioned_gaussian):
+    """Draw lam, shape (count, k - 1), from a law of the library."""
+    return law(shape, r, batch=count, generator=generator)[:, 1:].square()
+
+
+def walked(shape, r, count, generator, sweeps):
+    """Draw lam, shape (count, k - 1), by a walk of some sweeps, also where the library does not walk."""
     with patch.object(conditioned, "SWEEPS", sweeps):
-        return law(shape, r, batch=count, generator=generator)[:, 1:].square()
+        if hasattr(conditioned, "_walk"):
+            return conditioned._walk(shape, r, count, generator)
+        return tail(shape, r, count, generator)
 
 
-def rejection(shape, r, count, generator, chunk=400_000):
-    """Draw Gaussian matrices, keep those of stable rank r up to 0.01, and return their squared singular values,
-    shape (kept, k).
-    """
-    kept = []
-    for _ in range(count // chunk):
-        W = torch.randn(chunk, *shape, generator=generator)
-        lam = torch.linalg.eigvalsh(W @ W.mT).flip(-1)
-        kept.append(lam[(lam.sum(-1) / lam[:, 0] - r).abs() < 0.01])
-    return torch.cat(kept)
+FACTORS = {  # exponents of the values, of 1 - lambda and of the Vandermonde factor
+    "M3": lambda d: ((d - 1) / 2, 1, 1),
+    "Vandermonde factor dropped": lambda d: ((d - 1) / 2, 1, 0),
+    "complex matrices": lambda d: (d, 2, 2),
+    "d/2 in place of (d-1)/2": lambda d: (d / 2, 1, 1),
+    "without 1 - lambda": lambda d: ((d - 1) / 2, 0, 1),
+    "uniform on the sphere": lambda d: (-1 / 2, 0, 0),
+}
+
+
+def quadratures(cases):
+    """:func:`three_values` of every (d, r), of M3's density first, then of wrong ones by name."""
+    return {
+        name: [three_values(r, *factors(d)) for d, r in cases]
+        for name, factors in FACTORS.items()
+    }
 
 
 def three_values(r, power, wall, vandermonde):
@@ -72,6 +135,24 @@ def loop(lam):
     return torch.stack([term.sum(-1) for term in terms], -1)
 
 
+def remainders(tails, cases):
+    """What is left of the loop equation relative to the mean size of its terms, (count, cases): of M3's density first,
+    then of wrong ones by name.
+    """
+    terms = torch.stack([loop(lam) for lam in tails], 1)
+    d, one = torch.tensor([abs(m - n) for (m, n), _ in cases]), torch.ones(len(cases))
+    factors = {
+        "M3": ((d - 1) / 2, one, one),
+        "Vandermonde factor dropped": ((d - 1) / 2, one, 0 * one),
+        "complex matrices": (d, 2 * one, 2 * one),
+        "d/2 in place of (d-1)/2": (d / 2, one, one),
+        "without 1 - lambda": ((d - 1) / 2, 0 * one, one),
+    }
+    weighted = {name: terms * torch.stack([one, *f], -1) for name, f in factors.items()}
+    size = weighted["M3"].mean(0).abs().sum(-1)
+    return {name: x.sum(-1) / size for name, x in weighted.items()}
+
+
 def memory(shape, r, count, lags, start, walk, sweeps=48):
     """Correlation in equilibrium of the quartic trace with itself some sweeps later, and two standard errors from the
     spread over the chains, shape (lags,) each; the generators are those of the chains' starts and of their sweeps.
@@ -85,6 +166,37 @@ def memory(shape, r, count, lags, start, walk, sweeps=48):
     x = (x - x.mean()) / x.std()
     products = torch.stack([(x[lag:] * x[: len(x) - lag]).mean(0) for lag in lags])
     return products.mean(1), 2 * products.std(1) / math.sqrt(count)
+
+
+def after(chains, sweeps, count, generators):
+    """Quartic trace after some sweeps of each chain, shape (count, chains)."""
+    tails = [walked(*c, count, g, sweeps) for c, g in zip(chains, generators, strict=True)]
+    return torch.stack([lam.square().sum(-1) for lam in tails], -1)
+
+
+def sweeps(chains, count, generator):
+    """Quartic trace after the library's number of sweeps, four and none minus that after twice as many, relative."""
+
+    def traces(number, offset):
+        generators = map(generator, range(offset, offset + len(chains)))
+        return after(chains, number, count, generators)
+
+    longer = traces(2 * conditioned.SWEEPS, 70)
+    ways = {
+        "library": (conditioned.SWEEPS, 80),
+        "four sweeps": (4, 90),
+        "the start itself": (0, 90),
+    }
+    return {name: (traces(*way) - longer) / longer.mean(0) for name, way in ways.items()}
+
+
+def memories(count, lags, generator):
+    """Correlations of :func:`memory` by shape and relative stable rank; generator is a function of an offset."""
+    shapes, found = ((16, 16), (64, 64), (16, 64)), {}
+    for i, (shape, rho) in enumerate(itertools.product(shapes, (0.1, 0.5, 0.9))):
+        generators = generator(50 + 2 * i), generator(51 + 2 * i)
+        found[shape, rho] = memory(shape, at(rho, min(shape)), count, lags, *generators)
+    return found
 
 
 def support(rho, aspect=1.0):
@@ -119,12 +231,89 @@ def outside(rho, points):
     return 2 * (mass / (points.unsqueeze(-1) - lam)).sum(-1)
 
 
+def repulsion(condensed, squeezed):
+    """Repulsion outside the support, at twenty points between it and the wall, and the multipliers; both without their
+    sign.
+    """
+    shares = torch.linspace(0.05, 1, 20)
+    above = [outside(rho, 4 * rho + shares * (1 - 4 * rho)) for rho in condensed]
+    below = [-outside(rho, (4 * rho - 3) * (1 - shares)) for rho in squeezed]
+    return torch.stack(above + below), column(
+        [abs(multiplier(rho, 1.0)) for rho in condensed + squeezed]
+    )
+
+
+def column(values):
+    """One multiplier for all points of a support."""
+    return torch.tensor(values).unsqueeze(-1)
+
+
+def densities(values, points):
+    """Limiting density of square matrices, shape (values, points)."""
+    return torch.stack([coulomb.density(rho, points) for rho in values])
+
+
+def quartic_traces(values, shape, count, generators, law=conditioned_gaussian):
+    """Quartic trace per singular value at relative stable ranks, shape (count, values)."""
+    draws = zip((at(rho, shape[0]) for rho in values), generators, strict=True)
+    tails = [tail(shape, r, count, g, law=law) for r, g in draws]
+    return torch.stack([lam.square().mean(-1) for lam in tails], -1)
+
+
+def traces(shape, rho, count, generator):
+    """Quartic trace of the tail at a relative stable rank, shape (count,)."""
+    return tail(shape, at(rho, min(shape)), count, generator).square().sum(-1)
+
+
+def formulas(shape, rho):
+    """Mean quartic trace in the condensed phase by M5 (c), by its limit, and of one row and one column more."""
+    (m, n), r = shape, at(rho, min(shape))
+    limit = m * coulomb.quartic(rho, n / m)
+    return beside_quartic(shape, r), limit, beside_quartic((m + 1, n + 1), r)
+
+
+def panels(count, generator):
+    """Draws at width 64, ends of the support and limiting density in the three phases."""
+    return {
+        (phase(rho), rho): (
+            tail((64, 64), at(rho, 64), count, generator(600)),
+            support(rho),
+            partial(coulomb.density, rho),
+        )
+        for rho in (0.1, 0.5, 0.9)
+    }
+
+
+def ends(grid, drawn):
+    """Limit and draws of the largest and the smallest of the other squared singular values, by label."""
+    lower, upper = zip(*(support(rho.item()) for rho in grid), strict=True)
+    return {
+        r"second, $\sigma_2^2$": (upper, drawn[..., 0]),
+        r"smallest, $\sigma_n^2$": (lower, drawn[..., -1]),
+    }
+
+
+def dense(law, generator):
+    """Matrices of seven shapes at stable ranks from end to end, and the ranks."""
+    _, shapes, ranks = zip(*cases([law]), strict=True)
+    options = {"spectral_norm": 3.0, "law": law}
+    pairs = zip(shapes, ranks, strict=True)
+    return [srlib.sample(*c, **options, generator=generator(1)) for c in pairs], ranks
+
+
 def force(rho, aspect=1.0, count=4000):
     """Effective force at ten points of the support, halfway between nodes; shape (10,)."""
     lam, mass = _nodes(rho, aspect, count)
     between = torch.arange(count // 20, count, count // 10) * math.pi / count
     x, _ = _angle(rho, aspect, between)
     return 2 * (mass / (x.unsqueeze(-1) - lam)).sum(-1) + (aspect - 1) / x
+
+
+def one_sided(c, side, h=1e-3):
+    """Slope and second derivative of the measured multiplier at c, from one side."""
+    y0, y1, y2, y3 = (force(c + side * i * h).mean().item() for i in range(4))
+    slope = side * (-11 * y0 + 18 * y1 - 9 * y2 + 2 * y3) / (6 * h)
+    return [slope, (2 * y0 - 5 * y1 + 4 * y2 - y3) / h**2]
 
 
 def multiplier(rho, aspect):

@@ -4,21 +4,29 @@ import math
 
 import torch
 
-from srlib import stable_rank
+from srlib import ntk, stable_rank
+from srlib.experiments.gradient_flow import GradientFlow
 
 __all__ = [
     "balance",
     "descend",
     "distance",
+    "distance_bound",
+    "drift",
     "factor",
+    "half_time_spread",
+    "listed",
+    "log_error",
     "moves",
     "random_symmetric",
     "reached",
+    "rms",
     "share_bound",
     "slope",
     "squares",
     "stable_ranks",
     "symmetric_root",
+    "wrong_spreads",
 ]
 
 
@@ -97,12 +105,72 @@ def squares(W):
 
 
 def balance(W):
-    """Return, after every step, the change of the differences of the layers' squared norms, shape (networks, steps, L),
-    and the sums of their squared increments, (networks, steps, L + 1); W holds every layer's history.
+    """Return, after every step, the change of the differences of the layers' squared norms, the differences of their
+    squared increments that it is to equal, and the sums in their place, shape (networks, steps, L) each; all over the
+    largest sum of increments. W holds every layer's history.
     """
     norms = torch.stack([squares(layer) for layer in W], -1)
     increments = torch.stack([squares(layer.diff(dim=1)) for layer in W], -1).cumsum(1)
-    return (norms - norms[:, :1]).diff()[:, 1:], increments
+    far = increments[:, -1:].amax(2, keepdim=True)
+    own = increments / far
+    return (
+        (norms - norms[:, :1]).diff()[:, 1:] / far,
+        own.diff(),
+        own[..., 1:] + own[..., :-1],
+    )  # N5 (b)
+
+
+def distance_bound(W, losses, rate, share):
+    """Return the squared distance of the weights from their start, and what N5 (a) allows of it, after every step of
+    descent with a rate of this share of the largest stable one; W holds every layer's history.
+    """
+    moved = sum(squares(layer - layer[:, :1]) for layer in W)[:, 1:-1]
+    time = torch.arange(1, losses.shape[1]) * rate[:, None]
+    return moved, time * (losses[:, :1] - losses[:, 1:]) / (1 - share)
+
+
+def wrong_spreads(log_time, after, ratios):
+    """Return spreads over stable ranks, shape (networks,), of log times, (stable ranks, networks), by what was done wrong:
+    before rescaling, and rescaled by one power of the stable rank too many or too few.
+    """
+    powers = torch.tensor(ratios).log()[:, None]
+    return {
+        "not rescaled": log_time.std(0),
+        "one power of the stable rank more": (after + powers).std(0),
+        "one power less": (after - powers).std(0),
+    }
+
+
+def rms(values):
+    """Return the root mean square over the first axis."""
+    return values.square().mean(0).sqrt()
+
+
+def half_time_spread(kernels, r0, size):
+    """Return the spread over networks of the log time to half the loss, each predicted from its own kernel; a size sets
+    the grid of times.
+    """
+    times = torch.logspace(-2, 3, 200) / size
+    return reached(GradientFlow(kernels).losses(r0, times), times, 0.5).log().std()
+
+
+def listed(values, form):
+    """Return numbers in one line of text."""
+    return " ".join(f"{value:{form}}" for value in values)
+
+
+def log_error(measured, predicted, share=0.0):
+    """Return the largest error of the log loss while above this share of its start, shape (4 stable ranks, networks)."""
+    error = (predicted / measured).log().abs()
+    return torch.where(measured > share * measured[:, :1], error, 0.0).amax(1).view(4, -1)
+
+
+def drift(network, result, x):
+    """Return the relative distance of every network's kernel after training from that before, shape (networks,)."""
+    if (result.diverged_at != -1).any():
+        raise ValueError("a network diverged")
+    before, after = ntk.empirical(network, x), ntk.empirical(result.network, x)
+    return (squares(after - before) / squares(before)).sqrt()
 
 
 def moves(first, last):

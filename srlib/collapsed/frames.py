@@ -66,17 +66,17 @@ def features(
 ) -> Features:
     r"""Draw the inner products of all features, and the outputs, at several inputs, exactly in law.
 
-    No matrix is formed. A layer only sees the :math:`N` features before it, :math:`h_{l-1} = FR` with orthonormal
+    No matrix is formed. A layer only sees the :math:`N` features before it, :math:`h_{l-1} = FP` with orthonormal
     columns :math:`F`, and to :math:`F` the Haar factors of :math:`W_l = s_l U \Sigma V^\top` are uniform frames:
 
     .. math::
 
-        \Sigma G R = F_B R_B , \qquad a_l = s_l\, O R_B , \qquad h_l = \varphi(a_l) ,
+        \Sigma G P = F' Q , \qquad z_l = s_l\, O Q , \qquad h_l = \varphi(z_l) ,
 
-    where :math:`G`, the first rows of an :math:`n_{l-1} \times d` Haar frame with :math:`d = \min(n_{l-1}, N)`, takes
-    the place of :math:`V^\top F`, and :math:`O`, an :math:`n_l \times \min(n_l, n_{l-1}, N)` one, that of
-    :math:`U F_B`. A layer costs :math:`O(n N^2)`. Networks are drawn in blocks, whose size follows from the ensemble
-    and :math:`N` alone, so memory beside the result stays bounded.
+    where :math:`G`, the first rows of an :math:`n_{l-1} \times \min(n_{l-1}, N)` Haar frame, takes the place of
+    :math:`V^\top F`, and :math:`O`, an :math:`n_l \times \min(n_l, n_{l-1}, N)` one, that of :math:`U F'`. A layer
+    costs :math:`O(n N^2)`. Networks are drawn in blocks, whose size follows from the ensemble and :math:`N` alone, so
+    memory beside the result stays bounded.
 
     Parameters
     ----------

@@ -67,14 +67,14 @@ def simulate(
     r"""Draw feature norms, backprop norms, output and tangent kernel at one input, exactly in law.
 
     No matrix is formed. Each map of the network, linear or gates, is replaced by four numbers
-    :math:`(\gamma, A, B, C)`, and what is carried backwards is the cosine :math:`c` between the backpropagated
+    :math:`(g, A, P, C)`, and what is carried backwards is the cosine :math:`\psi` between the backpropagated
     vector and the forward one:
 
     .. math::
 
-        \|Mx\|^2 = \gamma\,\|x\|^2 , \qquad
-        \|M^\top y\|^2 = G\,\|y\|^2, \quad G = c^2 A + 2c\sqrt{1 - c^2}\,B + (1 - c^2)\,C , \qquad
-        c \mapsto c\,\sqrt{\gamma / G} .
+        \|Mx\|^2 = g\,\|x\|^2 , \qquad
+        \|M^\top \xi\|^2 = G\,\|\xi\|^2, \quad G = \psi^2 A + 2\psi\sqrt{1 - \psi^2}\,P + (1 - \psi^2)\,C , \qquad
+        \psi \mapsto \psi\,\sqrt{g / G} .
 
     A layer costs a few random numbers for each *different* singular value, so nothing but this depends on the width
     for two-level and projector spectra. Networks are drawn in blocks, whose size follows from the ensemble alone, so
@@ -151,9 +151,9 @@ def _sweep(ensemble: Ensemble, spectra: list[Levels | None], draw: Draws) -> tup
         chi2 = draw.chi2(*of_gates, *of_layer)
 
         log_gates, log_factor, cosine = _step(cosine, *gates, chi2[:4], m, draw)
-        backprops.append(log_back + log_factor)  # delta_l = D_l b_l
+        backprops.append(log_back + log_factor)  # delta_l = D_l xi_l
         log_layer, log_factor, cosine = _step(cosine, sigma, count, chi2[4:], m, draw)
-        log_back = backprops[-1] + log_s2 + log_factor  # b_{l-1} = W_l^T delta_l
+        log_back = backprops[-1] + log_s2 + log_factor  # xi_{l-1} = W_l^T delta_l
         gains.append(log_gates + log_s2 + log_layer)
 
     grown = torch.cat([torch.zeros_like(cosine), *reversed(gains)], -1).cumsum(-1)  # F2
@@ -189,9 +189,9 @@ def _step(
     length2 = (w2.sum(-1, keepdim=True) + beyond).clamp(min=torch.finfo(w.dtype).tiny)
 
     A = (sigma * e).square().sum(-1, keepdim=True)
-    B = (sigma.square() * e * w).sum(-1, keepdim=True) / length2.sqrt()
+    P = (sigma.square() * e * w).sum(-1, keepdim=True) / length2.sqrt()
     C = (sigma.square() * w2).sum(-1, keepdim=True) / length2
     sine2 = (1 - cosine.square()).clamp(min=0)
-    back = cosine.square() * A + 2 * cosine * sine2.sqrt() * B + sine2 * C
+    back = cosine.square() * A + 2 * cosine * sine2.sqrt() * P + sine2 * C
     turned = torch.where(back > 0, cosine * (gain / back).sqrt(), 0.0).clamp(-1, 1)
     return gain.log(), back.log(), turned

@@ -19,7 +19,7 @@ class FeatureNorm:
     log_mean
         :math:`\log \mathbb{E} X_l` for :math:`l = 0, \dots, L`, shape ``(L + 1,)``, float64.
     log_ratio
-        :math:`\log\bigl(\mathbb{E} X_l^2 / (\mathbb{E} X_l)^2\bigr)`, shape ``(L + 1,)``, float64.
+        Logarithm of the spread :math:`R(X_l) = \mathbb{E} X_l^2 / (\mathbb{E} X_l)^2`, shape ``(L + 1,)``, float64.
     """
 
     log_mean: Tensor
@@ -87,11 +87,12 @@ def fluctuation_exponent(ensemble: Ensemble) -> float:
 
     .. math::
 
-        \log\frac{\mathbb{E} X_L^2}{(\mathbb{E} X_L)^2} \approx
-        \epsilon = \sum_l \frac{2}{n_{l-1}}\Bigl(\frac{n_{l-1}}{p_l} - 1\Bigr)
-                   + \frac{3}{n_l}\Bigl(\frac{\eta_4}{\eta^2} - 1\Bigr) ,
+        \log R_L \approx \epsilon = \sum_l \bigl(\epsilon^W_l + \epsilon^\varphi_l\bigr) , \qquad
+        \epsilon^W_l = \frac2{p_l} - \frac2{n_{l-1}} , \qquad
+        \epsilon^\varphi_l = \frac{3\kappa}{n_l} , \qquad \kappa = \frac{\eta_4}{\eta^2} - 1 ,
 
-    which is :math:`5L/n` for square Gaussian ReLU layers and :math:`3L/n` for orthogonal ones.
+    with :math:`R_L = \mathbb{E} X_L^2 / (\mathbb{E} X_L)^2`. It is :math:`5L/n` for square Gaussian ReLU layers and
+    :math:`3L/n` for orthogonal ones.
 
     Parameters
     ----------

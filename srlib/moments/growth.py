@@ -25,18 +25,19 @@ _PRECISION = 3e-4
 
 @dataclass(frozen=True, eq=False)
 class LogGrowth:
-    r"""Moments of :math:`\ell_l = \log\bigl(\|h_l\|^2 / \|h_{l-1}\|^2\bigr)` for a network that survives.
+    r"""Moments of :math:`\log(g_l t_l) = \log(\|h_l\|^2 / \|h_{l-1}\|^2)` for a network that survives.
 
     The layers are independent: means, variances and log probabilities of several layers are sums.
 
     Parameters
     ----------
     mean
-        :math:`\mathbb{E}\,\ell_l` given :math:`h_L \ne 0`, shape ``(L,)``, float64.
+        :math:`\mu_l`, the mean given :math:`h_L \ne 0`, shape ``(L,)``, float64.
     variance
-        :math:`\operatorname{Var} \ell_l` given :math:`h_L \ne 0`, shape ``(L,)``, float64.
+        :math:`\omega_l^2`, the variance given :math:`h_L \ne 0`, shape ``(L,)``, float64.
     log_survival
-        :math:`\log P(h_l \ne 0 \mid h_{l-1} \ne 0)`, shape ``(L,)``, float64; 0 unless the activation is ReLU.
+        :math:`\log \pi^{(1)}_l = \log P(h_l \ne 0 \mid h_{l-1} \ne 0)`, shape ``(L,)``, float64; 0 unless the
+        activation is ReLU.
     mean_error, variance_error
         Standard errors of ``mean`` and ``variance``, shape ``(L,)``, float64; 0 for a law that does not draw.
     """
@@ -51,18 +52,18 @@ class LogGrowth:
 def log_growth(ensemble: Ensemble) -> LogGrowth:
     r"""Mean and variance of the log growth of every layer given survival, exact at finite width.
 
-    With :math:`\nu`, :math:`u` uniform on the unit spheres of the fan-in and the fan-out,
+    With :math:`\nu`, :math:`u_l` uniform on the unit spheres of the fan-in and the fan-out,
 
-    .. math:: \mathbb{E}\,\ell = \log s^2 + \mathbb{E} \log \sum_i \sigma_i^2 \nu_i^2
-              + \mathbb{E}\bigl[\log \|\varphi(u)\|^2 \bigm| \varphi(u) \ne 0\bigr] .
+    .. math:: \mu_l = \log s_l^2 + \mathbb{E} \log \sum_i \sigma_{l,i}^2 \nu_i^2
+              + \mathbb{E}\bigl[\log \|\varphi(u_l)\|^2 \bigm| \varphi(u_l) \ne 0\bigr] .
 
-    Each term is a one-dimensional integral. If :math:`X = \sum_i \sigma_i^2 g_i^2` with :math:`g` standard Gaussian
+    Each term is a one-dimensional integral. If :math:`X = \sum_i \sigma_i^2 \xi_i^2` with :math:`\xi` standard Gaussian
     and :math:`Y` is exponential and independent of it, :math:`Z = \log(Y / X)` has the tail
 
-    .. math:: P(Z > u) = \mathbb{E}\, e^{-e^u X} = \prod_i (1 + 2 e^u \sigma_i^2)^{-1/2} ,
+    .. math:: P(Z > z) = \mathbb{E}\, e^{-e^z X} = \prod_i (1 + 2 e^z \sigma_i^2)^{-1/2} ,
 
-    so :math:`\mathbb{E} \log X = -\gamma - \mathbb{E} Z` and :math:`\operatorname{Var} \log X = \operatorname{Var} Z
-    - \pi^2/6`; dividing by :math:`\|g\|^2` takes away the moments of the logarithm of a chi-squared variable.
+    so :math:`\mathbb{E} \log X = \psi(1) - \mathbb{E} Z` and :math:`\operatorname{Var} \log X = \operatorname{Var} Z
+    - \pi^2/6`; dividing by :math:`\|\xi\|^2` takes away the moments of the logarithm of a chi-squared variable.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def log_growth(ensemble: Ensemble) -> LogGrowth:
 
     References
     ----------
-    For independent Gaussian weights the log-normal limit is that of :cite:t:`hanin2020products`.
+    For independent weights the log-normal limit is that of :cite:t:`hanin2020products`.
 
     Examples
     --------
@@ -137,7 +138,7 @@ def _gates(slope: float, m: int) -> tuple[float, float]:
 
 
 def _spectral_density(values: Tensor, counts: Tensor) -> Callable[[Tensor], Tensor]:
-    """Density of log(Y / X) for X = sum sigma^2 g^2: minus the derivative of prod (1 + 2 e^u sigma^2)^(-1/2)."""
+    """Density of log(Y / X) for X = sum sigma^2 xi^2: minus the derivative of prod (1 + 2 e^u sigma^2)^(-1/2)."""
     values, counts = values[values > 0], counts[values > 0].to(values)
 
     def density(u: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ def _moments(density: Callable[[Tensor], Tensor], log_mean: float, smallest: flo
 
 
 def _on_the_sphere(mean: float, variance: float, n: int) -> tuple[float, float]:
-    """Moments of log(X / ||g||^2) from those of log(Y / X); log Y and log ||g||^2 have polygamma moments."""
+    """Moments of log(X / ||xi||^2) from those of log(Y / X); log Y and log ||xi||^2 have polygamma moments."""
     from scipy.special import digamma, polygamma
 
     return (

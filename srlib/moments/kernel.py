@@ -111,7 +111,7 @@ def kernel_moments(
 
     References
     ----------
-    :cite:t:`hanin2020ntk` for independent Gaussian weights.
+    :cite:t:`hanin2020ntk` for independent weights.
 
     Examples
     --------
@@ -173,7 +173,7 @@ def ntk(ensemble: Ensemble) -> KernelMoments:
 
     References
     ----------
-    :cite:t:`hanin2020ntk` for independent Gaussian weights.
+    :cite:t:`hanin2020ntk` for independent weights.
 
     Examples
     --------

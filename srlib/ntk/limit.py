@@ -37,21 +37,21 @@ class Kernels(NamedTuple):
 
 
 def infinite(ensemble: Ensemble, x1: Tensor, x2: Tensor | None = None, *, chunk_size: int | None = None) -> Kernels:
-    r"""Limit of the tangent kernel for wide layers of fixed stable rank per width (N3).
+    r"""Limit of the tangent kernel for layers of large participation rank (N3).
 
     Every term is the geometry of the data times the mean of N1, in which alone the stable ranks stand:
 
     .. math::
 
-        \Theta_l(x, y) = \|x\| \|y\|\, m_l \cos\theta_l \prod_{j=l}^L \frac{\kappa_0(\theta_j)}{\eta} , \qquad
-        \Theta_{\mathrm{out}}(x, y) = \|x\| \|y\|\, m_{\mathrm{out}} \cos\theta_{L+1} ,
+        \Theta_l(x, y) = \|x\| \|y\|\, \bar\Theta_l \cos\theta_l \prod_{j=l}^L \frac{\kappa_0(\theta_j)}{\eta} , \qquad
+        \Theta_{\mathrm{out}}(x, y) = \|x\| \|y\|\, \bar\Theta_{\mathrm{out}} \cos\theta_{L+1} ,
 
     where :math:`\theta_1` is the angle of the inputs, :math:`\cos\theta_{l+1} = \kappa_1(\theta_l) / \eta`, and
 
     .. math::
 
-        m_{\mathrm{out}} = \prod_{j=1}^L \eta\,\frac{s_j^2 r_j}{n_{j-1}} , \qquad
-        m_l = m_{\mathrm{out}}\, \frac{s_\mathrm{out}^2}{n_L} \cdot \frac{n_{l-1} n_l}{s_l^2 r_l} .
+        \bar\Theta_{\mathrm{out}} = \prod_{j=1}^L \eta\,\frac{s_j^2 r_j}{n_{j-1}} , \qquad
+        \bar\Theta_l = \bar\Theta_{\mathrm{out}}\, \frac{s_\mathrm{out}^2}{n_L} \cdot \frac{n_{l-1} n_l}{s_l^2 r_l} .
 
     On the diagonal, :math:`x = y`, this is the mean kernel of finite networks, exactly.
 
@@ -141,7 +141,7 @@ def _mirrored(square: Tensor) -> Tensor:
 
 class _Terms(NamedTuple):
     bend: float  # (1 - a)^2 / (2 pi eta)
-    means: list[float]  # logarithms of m_1, ..., m_L, m_out, of which sums and powers stay in the floating range
+    means: list[float]  # logarithms of the means of N1, the readout last: sums and powers stay in the floating range
 
 
 def _terms(ensemble: Ensemble) -> _Terms:

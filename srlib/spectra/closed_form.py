@@ -53,9 +53,9 @@ def projector(shape: tuple[int, int], stable_rank: float) -> Spectrum:
 def power_law(shape: tuple[int, int], stable_rank: float) -> Spectrum:
     r"""Singular values that decay as a power of their index.
 
-    .. math:: \sigma_i = i^{-\alpha}, \qquad \sum_{i=1}^k i^{-2\alpha} = r ,
+    .. math:: \sigma_i = i^{-\zeta}, \qquad \sum_{i=1}^k i^{-2\zeta} = r ,
 
-    with the one exponent :math:`\alpha \in [0, \infty]` that solves the second equation, found by bracketing.
+    with the one exponent :math:`\zeta \in [0, \infty]` that solves the second equation, found by bracketing.
 
     Arguments, result and errors are those of :class:`Law`.
 
@@ -79,5 +79,5 @@ def _decay_exponent(k: int, r: float) -> float:
     from scipy.optimize import brentq  # here, since importing it costs more than all of srlib
 
     index = torch.arange(2, k + 1, dtype=torch.float64, device="cpu")
-    steepest = math.log2((k - 1) / (r - 1)) / 2 + 1  # every term of the tail is at most 2^(-2 alpha); 1 for rounding
-    return brentq(lambda alpha: index.pow(-2 * alpha).sum().item() - (r - 1), 0.0, steepest, xtol=1e-15)
+    steepest = math.log2((k - 1) / (r - 1)) / 2 + 1  # every term of the tail is at most 2^(-2 zeta); 1 for rounding
+    return brentq(lambda zeta: index.pow(-2 * zeta).sum().item() - (r - 1), 0.0, steepest, xtol=1e-15)

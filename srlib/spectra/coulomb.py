@@ -20,8 +20,8 @@ CELLS = 8192
 def coulomb_gas(shape: tuple[int, int], stable_rank: float) -> Spectrum:
     r"""Deterministic: the quantiles of the limiting density of :func:`srlib.spectra.coulomb.density`.
 
-    .. math:: \int_0^{\sigma_i^2} g(\lambda)\,d\lambda = 1 - \frac{i - 3/2}{k - 1}, \quad i = 2, \dots, k, \qquad
-              \int \lambda\, g(\lambda)\,d\lambda = \frac{r - 1}{k - 1} ,
+    .. math:: \int_0^{\sigma_i^2} \psi(\lambda)\,d\lambda = 1 - \frac{i - 3/2}{k - 1}, \quad i = 2, \dots, k, \qquad
+              \int \lambda\, \psi(\lambda)\,d\lambda = \frac{r - 1}{k - 1} ,
 
     then all :math:`\sigma_i^2` drawn a little towards 0 or 1 to hit the stable rank. Any shape; the density is that of
     the aspect :math:`\max(m, n) / \min(m, n)`.
@@ -48,14 +48,14 @@ def coulomb_gas(shape: tuple[int, int], stable_rank: float) -> Spectrum:
 def density(rho: float, lam: Tensor, aspect: float = 1.0) -> Tensor:
     r"""Limiting density of the squared relative singular values :math:`\lambda = \sigma^2` on [0, 1].
 
-    With :math:`\alpha = \max(m, n) / \min(m, n) - 1` and up to the stable rank of a free Gaussian matrix, a
+    With the aspect :math:`\varpi = \max(m, n) / \min(m, n)` and up to the stable rank of a free Gaussian matrix, a
     Marchenko-Pastur law of mean :math:`\rho`; above it, pressed against the wall at 1,
 
-    .. math:: g(\lambda) = \frac1\pi \Bigl(\frac A\lambda + B\Bigr) \sqrt{\frac{\lambda - a}{1 - \lambda}}
-              \quad\text{on } [a, 1], \qquad A \sqrt a = \frac\alpha2 ,
+    .. math:: \psi(\lambda) = \frac1\pi \Bigl(\frac G\lambda + H\Bigr) \sqrt{\frac{\lambda - \lambda_-}{1 - \lambda}}
+              \quad\text{on } [\lambda_-, 1], \qquad G \sqrt{\lambda_-} = \frac{\varpi - 1}2 ,
 
-    :math:`A` and :math:`B` such that the mass is 1 and the mean :math:`\rho`. For square matrices either
-    :math:`a = 0` (pushed, :math:`\rho \le 3/4`) or :math:`A = 0` (squeezed).
+    :math:`G` and :math:`H` such that the mass is 1 and the mean :math:`\rho`. For square matrices either
+    :math:`\lambda_- = 0` (pushed, :math:`\rho \le 3/4`) or :math:`G = 0` (squeezed).
 
     Parameters
     ----------
@@ -80,25 +80,26 @@ def density(rho: float, lam: Tensor, aspect: float = 1.0) -> Tensor:
 
     References
     ----------
-    :cite:t:`vivo2007large`, where the same wall pushes a Wishart matrix without a constraint on its trace.
+    :cite:t:`vivo2008conductance`, for square matrices; :cite:t:`vivo2007large`, where the same wall pushes a Wishart
+    matrix without a constraint on its trace.
 
     Examples
     --------
     >>> density(0.5, torch.tensor([0.5, 1.5]))  # arcsine law
     tensor([0.6366, 0.0000], dtype=torch.float64)
     """
-    A, B, a, end, wall = _gas(rho, aspect)
+    G, H, low, end, wall = _gas(rho, aspect)
     lam = lam.double()
-    outside = (lam <= a) | (lam >= end)
+    outside = (lam <= low) | (lam >= end)
     x = lam.masked_fill(outside, math.nan)
-    root = ((x - a) / (end - x)).sqrt() if wall else ((x - a) * (end - x)).sqrt()
-    return ((A / x + B) * root / math.pi).masked_fill(outside, 0.0)  # M4
+    root = ((x - low) / (end - x)).sqrt() if wall else ((x - low) * (end - x)).sqrt()
+    return ((G / x + H) * root / math.pi).masked_fill(outside, 0.0)  # M4
 
 
 def quartic(rho: float, aspect: float = 1.0) -> float:
     r"""Limit of the quartic trace per singular value.
 
-    .. math:: \frac qk \to \int \lambda^2 g(\lambda)\,d\lambda
+    .. math:: \frac qk \to \int \lambda^2 \psi(\lambda)\,d\lambda
               = \begin{cases} 2\rho^2 & \rho \le \frac14, \\ \rho - \frac18 & \frac14 \le \rho \le \frac34, \\
               \rho^2 + (1 - \rho)^2 & \rho \ge \frac34 \end{cases}
 
@@ -124,16 +125,16 @@ def quartic(rho: float, aspect: float = 1.0) -> float:
     >>> [quartic(rho) for rho in (0.25, 0.5, 0.75)]
     [0.125, 0.375, 0.625]
     """
-    A, B, a, _, wall = _gas(rho, aspect)
+    G, H, low, _, wall = _gas(rho, aspect)
     if not wall:
         return rho**2 * (1 + 1 / aspect)
-    first = (1 - a) * (3 + a) / 8
-    second = (1 - a) * (a**2 / 2 + 3 * a * (1 - a) / 4 + 5 * (1 - a) ** 2 / 16)
-    return A * first + B * second
+    first = (1 - low) * (3 + low) / 8
+    second = (1 - low) * (low**2 / 2 + 3 * low * (1 - low) / 4 + 5 * (1 - low) ** 2 / 16)
+    return G * first + H * second
 
 
 def _gas(rho: float, aspect: float) -> tuple[float, float, float, float, bool]:
-    """Return A, B, the ends of the support, and whether the upper one is the wall at 1."""
+    """Return G, H, the ends of the support, and whether the upper one is the wall at 1."""
     rho, aspect = _validation.number(rho, "rho"), _validation.number(aspect, "aspect")
     if not 0 < rho < 1:
         raise ValueError(f"rho must lie in (0, 1), got {rho}")
@@ -143,26 +144,26 @@ def _gas(rho: float, aspect: float) -> tuple[float, float, float, float, bool]:
     if rho * (1 + root) ** 2 <= aspect:  # condensed: Marchenko-Pastur, clear of the wall
         return aspect / (2 * rho), 0.0, rho * (1 - 1 / root) ** 2, rho * (1 + 1 / root) ** 2, False
     if alpha == 0:
-        w, A = (math.sqrt(4 * rho - 3), 0.0) if rho > 3 / 4 else (0.0, 3 - 4 * rho)
+        w, G = (math.sqrt(4 * rho - 3), 0.0) if rho > 3 / 4 else (0.0, 3 - 4 * rho)
     else:
         low, high = (root - 1) / (root + 1), 1.0
         while low < (w := (low + high) / 2) < high:  # the mean increases with w, the root of a
-            A = alpha / (2 * w)
-            mean = A * (1 - w**2) / 2 + (1 - A * (1 - w)) * (3 + w**2) / 4
+            G = alpha / (2 * w)
+            mean = G * (1 - w**2) / 2 + (1 - G * (1 - w)) * (3 + w**2) / 4
             low, high = (low, w) if mean > rho else (w, high)
-        A = alpha / (2 * w)
-    return A, 2 * (1 - A * (1 - w)) / (1 - w**2), w**2, 1.0, True
+        G = alpha / (2 * w)
+    return G, 2 * (1 - G * (1 - w)) / (1 - w**2), w**2, 1.0, True
 
 
 def _quantiles(rho: float, aspect: float, count: int) -> Tensor:
     """Return the midpoint quantiles in descending order; the angle theta absorbs the edges of the support."""
-    A, B, a, end, wall = _gas(rho, aspect)
+    G, H, low, end, wall = _gas(rho, aspect)
     theta = (torch.arange(CELLS, dtype=torch.float64, device="cpu") + 0.5) * (math.pi / 2 / CELLS)
     # The density of theta up to a factor, without the difference to the upper end, of which rounding leaves little.
     root = theta.tan() if wall else (2 * theta).sin()
-    mass = (A / (a + (end - a) * theta.sin().square()) + B) * root * (2 * theta).sin()
+    mass = (G / (low + (end - low) * theta.sin().square()) + H) * root * (2 * theta).sin()
     mass = torch.cat([mass.new_zeros(1), mass.cumsum(0)])
     levels = mass[-1] * (1 - (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5) / count)
     cell = torch.searchsorted(mass, levels).clamp(1, CELLS)
     inside = (levels - mass[cell - 1]) / (mass[cell] - mass[cell - 1])
-    return a + (end - a) * ((cell - 1 + inside) * (math.pi / 2 / CELLS)).sin().square()
+    return low + (end - low) * ((cell - 1 + inside) * (math.pi / 2 / CELLS)).sin().square()

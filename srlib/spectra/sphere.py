@@ -29,14 +29,15 @@ def uniform_sphere(
 ) -> Tensor:
     r"""Uniform on the singular values allowed at this stable rank: a piece of a sphere inside a cube.
 
-    .. math:: (\sigma_2, \dots, \sigma_k) \sim \mathrm{Unif}\,\bigl\{ u \in [0, 1]^{k-1} : \|u\|^2 = r - 1 \bigr\},
+    .. math:: (\sigma_2, \dots, \sigma_k) \sim \mathrm{Unif}\,\bigl\{ x \in [0, 1]^{k-1} : \|x\|^2 = r - 1 \bigr\},
               \qquad \sigma_1 = 1 ,
 
-    in descending order. Drawn by a Kac walk: pairs :math:`(\sigma_i, \sigma_j) = R\,(\cos\phi, \sin\phi)` get a
-    new angle, uniform on the arc inside the square, which leaves the law unchanged; a sweep does this for
-    disjoint random pairs of all coordinates at once. Started from the two-level spectrum, the mean quartic trace
-    reaches its stationary value to 1 part in 1,000 within 32 sweeps at the slowest setting measured
-    (:math:`k` from 3 to 256, :math:`r/k` from 0.05 to 0.95); the walk makes 64.
+    in descending order. This is a choice of coordinates: uniform in :math:`\lambda = \sigma^2` is another law. Drawn by
+    a Kac walk: pairs :math:`(\sigma_i, \sigma_j) = \sqrt{S}\,(\cos\psi, \sin\psi)` get a new angle, uniform on the arc
+    inside the square, which leaves the law unchanged; a sweep does this for disjoint random pairs of all coordinates at
+    once. Started from the two-level spectrum, the mean quartic trace reaches its stationary value to 1 part in 1,000
+    within 32 sweeps at the slowest setting measured (:math:`k` from 3 to 256, :math:`r/k` from 0.05 to 0.95); the walk
+    makes 64.
 
     Arguments, result and errors are those of :class:`Law`.
 

@@ -13,10 +13,12 @@ __all__ = ["GradientDescent", "GradientFlow"]
 class GradientFlow(LeastSquares):
     r"""Least squares by gradient flow with a constant kernel (N4).
 
-    .. math:: \dot r = -\Theta r , \qquad r_t = \sum_i e^{-t \lambda_i} \langle v_i, r_0 \rangle v_i ,
+    .. math:: \dot{\mathbf e} = -\Theta \mathbf e , \qquad
+              \mathbf e_t = \sum_i e^{-t \vartheta_i} \langle \mathbf v_i, \mathbf e_0 \rangle \mathbf v_i ,
 
-    where :math:`r = f - y` are the residuals on the training inputs and :math:`\lambda_i, v_i` the eigenvalues and
-    eigenvectors of the kernel. The clock of the methods is the time :math:`t`.
+    where :math:`\mathbf e = \mathbf f - \mathbf y` are the residuals on the training inputs and
+    :math:`\vartheta_i, \mathbf v_i` the eigenvalues and eigenvectors of the kernel. The clock of the methods is the
+    time :math:`t`.
 
     Parameters
     ----------
@@ -58,16 +60,17 @@ class GradientFlow(LeastSquares):
 class GradientDescent(LeastSquares):
     r"""Least squares by full-batch gradient descent with a constant kernel (N4).
 
-    .. math:: r_{k + 1} = (I - \eta\Theta) r_k , \quad r_k = \sum_i (1 - \eta\lambda_i)^k \langle v_i, r_0 \rangle v_i ,
+    .. math:: \mathbf e_{j + 1} = (I - \varsigma\Theta) \mathbf e_j , \quad
+              \mathbf e_j = \sum_i (1 - \varsigma\vartheta_i)^j \langle \mathbf v_i, \mathbf e_0 \rangle \mathbf v_i ,
 
-    where the clock of the methods is the number :math:`k` of steps.
+    where the clock of the methods is the number :math:`j` of steps.
 
     Parameters
     ----------
     kernel
         As for :class:`GradientFlow`.
     rate
-        :math:`\eta > 0`, one number or one for each kernel, shape ``(...)``; below
+        :math:`\varsigma > 0`, one number or one for each kernel, shape ``(...)``; below
         :attr:`LeastSquares.largest_rate` the residuals do not grow.
 
     Raises

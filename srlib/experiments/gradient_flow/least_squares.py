@@ -15,12 +15,12 @@ _ROUNDING = 10
 
 
 class LeastSquares(ABC):
-    r"""Linear dynamics of the residuals :math:`r = f - y`: each eigenvector of the kernel decays by itself.
+    r"""Linear dynamics of the residuals :math:`\mathbf e`: each eigenvector of the kernel decays by itself.
 
-    .. math:: r_t = \sum_i c_i(t) \langle v_i, r_0 \rangle v_i .
+    .. math:: \mathbf e_t = \sum_i \xi_i(t) \langle \mathbf v_i, \mathbf e_0 \rangle \mathbf v_i .
 
-    The eigenvalues :math:`\lambda_i` and eigenvectors :math:`v_i` are computed once, in float64. Rounding makes
-    eigenvalues near 0 come out slightly negative; those are set to 0, so that no curve grows on their account.
+    The eigenvalues :math:`\vartheta_i` and eigenvectors :math:`\mathbf v_i` are computed once, in float64. Rounding
+    makes eigenvalues near 0 come out slightly negative; those are set to 0, so that no curve grows on their account.
 
     Parameters
     ----------
@@ -54,19 +54,19 @@ class LeastSquares(ABC):
 
     @property
     def largest_rate(self) -> Tensor:
-        r""":math:`2 / \lambda_{\max}`, below which gradient descent is stable, shape ``(...)``; infinite at 0."""
+        r""":math:`2 / \vartheta_{\max}`, below which gradient descent is stable, shape ``(...)``; infinite at 0."""
         return 2 / self.eigenvalues[..., -1]
 
     def residuals(self, initial: Tensor, clock: Sequence[float] | Tensor) -> Tensor:
-        r"""Residuals :math:`f_t - y` on the training inputs.
+        r"""Residuals :math:`\mathbf e_t = \mathbf f_t - \mathbf y` on the training inputs.
 
         Parameters
         ----------
         initial
-            :math:`f_0 - y`, shape ``(..., N)``, or ``(..., N, C)`` for several outputs that share the kernel. Batch
-            dimensions are as many as the kernel's, and broadcast with them.
+            :math:`\mathbf f_0 - \mathbf y`, shape ``(..., N)``, or ``(..., N, C)`` for several outputs that share the
+            kernel. Batch dimensions are as many as the kernel's, and broadcast with them.
         clock
-            Times :math:`t \ge 0` of the flow, or whole numbers :math:`k \ge 0` of steps of descent, shape ``(T,)``, or
+            Times :math:`t \ge 0` of the flow, or whole numbers :math:`j \ge 0` of steps of descent, shape ``(T,)``, or
             ``(..., T)`` for each kernel its own.
 
         Returns
@@ -86,7 +86,7 @@ class LeastSquares(ABC):
         return _outputs(self.eigenvectors.unsqueeze(-3) @ (decay * components.unsqueeze(-3)), several)
 
     def losses(self, initial: Tensor, clock: Sequence[float] | Tensor) -> Tensor:
-        r"""Losses :math:`\frac12 \|f_t - y\|^2 = \frac12 \sum_i c_i(t)^2 \langle v_i, f_0 - y \rangle^2`.
+        r"""Losses :math:`\frac12 |\mathbf e_t|^2 = \frac12 \sum_i \xi_i(t)^2 \langle\mathbf v_i, \mathbf e_0\rangle^2`.
 
         Parameters
         ----------
@@ -110,10 +110,10 @@ class LeastSquares(ABC):
         return (decay.square() @ components.square().sum(-1, keepdim=True)).squeeze(-1) / 2
 
     def changes(self, cross: Tensor, initial: Tensor, clock: Sequence[float] | Tensor) -> Tensor:
-        r"""Change :math:`f_t(x) - f_0(x) = -\Theta(x, X)\, \Phi_t (f_0 - y)` of the outputs at any inputs.
+        r"""Change :math:`f_t(x) - f_0(x) = -\Theta(x, X)\, \Phi_t\, \mathbf e_0` of the outputs at any inputs.
 
-        .. math:: \Phi_t = \int_0^t e^{-s\Theta}\, ds
-                  \quad\Bigl(\text{descent: } \eta \sum_{j < k} (I - \eta\Theta)^j\Bigr) .
+        .. math:: \Phi_t = \int_0^t e^{-t'\Theta}\, dt'
+                  \quad\Bigl(\text{descent: } \varsigma \sum_{i < j} (I - \varsigma\Theta)^i\Bigr) .
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class LeastSquares(ABC):
 
     @abstractmethod
     def _decay(self, clock: Tensor) -> Tensor:
-        """Factors c_i of the residual's components, shape (..., T, N)."""
+        """Factors xi_i of the residual's components, shape (..., T, N)."""
 
     @abstractmethod
     def _integral(self, clock: Tensor) -> Tensor:

@@ -55,11 +55,12 @@ def fit(
 ) -> Training:
     r"""Train a batch of networks side by side, each with its own learning rate and its own order of the data.
 
-    .. math:: w_b \leftarrow w_b - \eta_b\, d(\nabla_{w_b} \ell_b), \qquad b = 1, \dots, \text{batch},
+    .. math:: \chi_i \leftarrow \chi_i - \varsigma_i\, \Delta(\nabla_{\chi_i} \ell_i), \qquad
+              i = 1, \dots, \text{batch},
 
-    where :math:`d` is the optimizer's direction. Networks do not influence each other: one whose loss is no longer
-    finite is recorded as diverged, and the others go on. (The update rules are our own because torch's have one
-    learning rate for all entries of a tensor.)
+    where :math:`\chi_i` are a network's weights and :math:`\Delta` is the optimizer's direction. Networks do not
+    influence each other: one whose loss is no longer finite is recorded as diverged, and the others go on. (The update
+    rules are our own because torch's have one learning rate for all entries of a tensor.)
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def fit(
         What ``loss`` compares with: integer labels ``(N,)`` for :func:`cross_entropy`, floating values ``(N,)`` or,
         for several outputs, ``(N, C)`` for :func:`squared`; or with a leading batch dimension, each network's own.
     rates
-        Learning rates :math:`\eta_b > 0`: one number, or one for each network.
+        Learning rates :math:`\varsigma_i > 0`: one number, or one for each network.
     steps
         Number of updates, at least 0.
     loss
@@ -85,9 +86,9 @@ def fit(
     seeds
         Seed of each network's order of the data; 0, 1, ... when omitted. Networks of one seed see the same batches.
     scale
-        If given, :math:`\alpha (f - f_0)` is trained in place of :math:`f`: the lazy regime for large
-        :math:`\alpha` (:cite:t:`chizat2019lazy`). One number or one for each network. The gradient grows like
-        :math:`\alpha^2`: divide the rates by that.
+        If given, :math:`b (f - f_0)` is trained in place of :math:`f`: the lazy regime for large :math:`b`
+        (:cite:t:`chizat2019lazy`). One number or one for each network. The gradient grows like :math:`b^2`: divide the
+        rates by that.
     callback
         Called with the number of updates made and the current networks, before every update and after the last.
         Their tensors are updated in place: clone what you keep.

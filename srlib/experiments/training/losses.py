@@ -6,7 +6,7 @@ __all__ = ["cross_entropy", "squared"]
 
 
 def squared(f: Tensor, targets: Tensor) -> Tensor:
-    r"""Squared loss :math:`\frac12 \sum_{i,c} (f_c(x_i) - y_{ic})^2` of every network, the one of gradient flow (N4).
+    r"""Squared loss :math:`\frac12 \sum_{i,j} (f_j(x_i) - y_{ij})^2` of every network, the one of gradient flow (N4).
 
     Parameters
     ----------

@@ -32,10 +32,12 @@ def sgd(gradient: Tensor, state: dict[str, Tensor], step: int) -> Tensor:
 
 
 def adam(gradient: Tensor, state: dict[str, Tensor], step: int) -> Tensor:
-    r"""Direction of Adam with its usual constants, :math:`\hat m / (\sqrt{\hat v} + 10^{-8})`.
+    r"""Direction of Adam with its usual constants, :math:`\hat X / (\sqrt{\hat Y} + 10^{-8})`.
 
-    .. math:: m \leftarrow 0.9\, m + 0.1\, g, \quad v \leftarrow 0.999\, v + 0.001\, g^2, \quad
-              \hat m = \frac{m}{1 - 0.9^t}, \quad \hat v = \frac{v}{1 - 0.999^t} .
+    .. math:: X \leftarrow 0.9\, X + 0.1\, G, \quad Y \leftarrow 0.999\, Y + 0.001\, G^2, \quad
+              \hat X = \frac{X}{1 - 0.9^j}, \quad \hat Y = \frac{Y}{1 - 0.999^j} ,
+
+    with the gradient :math:`G`.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ def adam(gradient: Tensor, state: dict[str, Tensor], step: int) -> Tensor:
     state
         Holds the two averages; empty at first.
     step
-        Number :math:`t` of the update, from 1.
+        Number :math:`j` of the update, from 1.
 
     Returns
     -------
