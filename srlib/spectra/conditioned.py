@@ -56,20 +56,21 @@ def conditioned_gaussian(
 ) -> Tensor:
     r"""Singular values of a Gaussian matrix, given that its stable rank is :math:`r`.
 
-    .. math:: \propto \prod_{i\ge2} \lambda_i^{(d-1)/2} (1 - \lambda_i) \prod_{2\le i<j} |\lambda_i - \lambda_j|
-              \quad\text{on } \sum_{i\ge2} \lambda_i = r - 1, \qquad \lambda = \sigma^2, \quad d = |m - n| .
+    .. math:: \propto \prod_{i\ge2} \lambda_i^{(|m-n|-1)/2} (1 - \lambda_i)
+              \prod_{2\le i<j} |\lambda_i - \lambda_j|
+              \quad\text{on } \sum_{i\ge2} \lambda_i = r - 1, \qquad \lambda = \sigma^2 .
 
-    **At low stable rank** these are the squared singular values of an :math:`(m - 1) \times (n - 1)` matrix :math:`B`,
-    uniform on the sphere :math:`\|B\|_F^2 = r - 1`, with the weight :math:`w = \det(I - BB^\top)` where
-    :math:`\|B\|_2 < 1` (M5). Proposals on the sphere are accepted with probability :math:`\min(1, w / c)`. If the
+    **At low stable rank** these are the squared singular values of an :math:`(m - 1) \times (n - 1)` matrix :math:`X`,
+    uniform on the sphere :math:`\|X\|_F^2 = r - 1`, with the weight :math:`A = \det(I - XX^\top)` where
+    :math:`\|X\|_2 < 1` (M5). Proposals on the sphere are accepted with probability :math:`\min(1, A / c)`. If the
     largest possible weight taken for :math:`c` accepts half of them, it is, and the draw is exact. Else :math:`c` lies
-    5 standard deviations above the mean of :math:`\log w`. The law drawn then has the weight :math:`\min(w, c)`, at a
-    distance of at most :math:`\mathbb{E}(w - c)_+ / \mathbb{E}w` in total variation: less than :math:`10^{-6}` if
-    :math:`\log w` were Gaussian, and its upper tail is thinner. In this phase ``sample`` takes the matrix itself from
-    ``conditioned_gaussian.matrices``, which needs no frames and no singular values.
+    5 standard deviations above the mean of :math:`\log A`. The law drawn then has the weight :math:`\min(A, c)`, at a
+    distance of at most :math:`\mathbb{E}(A - c)_+ / \mathbb{E}A` in total variation: less than :math:`10^{-6}` if
+    :math:`\log A` were Gaussian, and its upper tail was thinner wherever measured. The whole matrix, which
+    :func:`srlib.sample` asks for, takes neither frames nor singular values here.
 
     **At high stable rank**, :math:`m \ne n`, the same for :math:`1 - \lambda`, with matrices of shape
-    :math:`(k - 1) \times (k + 2)`, :math:`\|C\|_F^2 = k - r` and the weight :math:`\det(I - CC^\top)^{(d-1)/2}`.
+    :math:`(k - 1) \times (k + 2)`, :math:`\|X\|_F^2 = k - r` and the weight :math:`A^{(|m-n|-1)/2}`.
 
     **Elsewhere**, wherever fewer than 1 in 16 proposals would do, by a Kac walk with a Metropolis test: a pair
     :math:`(\sigma_i, \sigma_j)` is turned by a random angle, which keeps :math:`\lambda_i + \lambda_j`, takes
@@ -112,7 +113,7 @@ class _Proposal(NamedTuple):
     rows: int
     columns: int
     square: float  # of the sphere's radius
-    power: float  # w = det(I - B B^T)^power
+    power: float  # the weight is that of A = det(I - X X^T)
     log_cap: float  # log c
     mirrored: bool  # whether squared singular values are 1 - lambda
     exact: bool  # whether c is the largest weight
@@ -131,7 +132,7 @@ def _capped(rows: int, columns: int, square: float, power: float, *, mirrored: b
     spread, log_mean = _spread(rows, columns, square), _log_mean(rows, columns, square)
     if math.isnan(spread) or math.isnan(log_mean):
         return None
-    typical = power * (log_mean - spread**2 / 2)  # the mean of log w, below the logarithm of its mean
+    typical = power * (log_mean - spread**2 / 2)  # the mean of the logarithm, below the logarithm of the mean
     bound = power * rows * math.log1p(-square / rows)  # at equal singular values
     for log_cap, least, exact in ((bound, BOUNDED, True), (typical + CAP * power * spread, CAPPED, False)):
         if typical - log_cap >= math.log(least):
@@ -140,13 +141,14 @@ def _capped(rows: int, columns: int, square: float, power: float, *, mirrored: b
 
 
 def _log_mean(rows: int, columns: int, square: float) -> float:
-    r"""Return :math:`\log\mathbb{E}\det(I - BB^\top)` over the whole sphere, NaN if that is negative (M5).
+    r"""Return :math:`\log\mathbb{E}\det(I - XX^\top)` over the whole sphere, NaN if that is negative (M5).
 
-    .. math:: \sum_j \frac{(-\|B\|_F^2)^j}{mn(mn + 2)\cdots(mn + 2j - 2)} \binom mj \frac{n!}{(n - j)!}
+    .. math:: \sum_j \frac{(-\|X\|_F^2)^j}{mn(mn + 2)\cdots(mn + 2j - 2)} \binom mj \frac{n!}{(n - j)!}
 
-    In whole numbers, as the sum alternates: its terms are up to :math:`e^{\|B\|_F^2}`, itself below :math:`2^{-m}`.
+    In whole numbers, as the sum alternates: its terms are up to :math:`e^{\|X\|_F^2}`, what is left is exponentially
+    small.
     """
-    bits = 64 + 2 * rows
+    bits = 64 + math.ceil(1.5 * square - 2 * rows * math.log2(1 - square / rows))
     p, q = Fraction(square).as_integer_ratio()
     term = total = 1 << bits
     for j in range(rows):
@@ -156,7 +158,7 @@ def _log_mean(rows: int, columns: int, square: float) -> float:
 
 
 def _spread(rows: int, columns: int, square: float) -> float:
-    """Return the limiting standard deviation of log det(I - B B^T), NaN where the bulk reaches 1 (M5)."""
+    """Return the limiting standard deviation of log det(I - X X^T), NaN where the bulk reaches 1 (M5)."""
     mean, aspect = square / rows, rows / columns
     cosh = (1 - mean * (1 + aspect)) / (2 * mean * math.sqrt(aspect))
     if cosh <= 1:
@@ -171,24 +173,24 @@ def _blocks(proposal: _Proposal, count: int) -> list[int]:
 
 
 def _accepted(proposal: _Proposal, count: int, options: Factory) -> tuple[Tensor, Tensor]:
-    """Draw matrices B of the proposal's weight; return them and B B^T."""
+    """Draw matrices X of the proposal's weight; return them and X X^T."""
     drawn: list[tuple[Tensor, Tensor]] = []
     while count or not drawn:
-        B = torch.randn(count, proposal.rows, proposal.columns, **options)
+        X = torch.randn(count, proposal.rows, proposal.columns, **options)
         level = torch.rand(count, **options)
-        B.mul_(math.sqrt(proposal.square) / torch.linalg.matrix_norm(B, keepdim=True))
-        gram = B @ B.mT
+        X.mul_(math.sqrt(proposal.square) / torch.linalg.matrix_norm(X, keepdim=True))
+        gram = X @ X.mT
         rest = gram.neg()
         rest.diagonal(dim1=-2, dim2=-1).add_(1)
-        factor, failed = torch.linalg.cholesky_ex(rest)  # fails exactly where the norm of B is not below 1
+        factor, failed = torch.linalg.cholesky_ex(rest)  # fails exactly where the norm of X is not below 1
         log_weight = 2 * proposal.power * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # M5
         accepted = (failed == 0) & (level.log() < log_weight - proposal.log_cap)
         kept = int(accepted.sum())
-        drawn.append((B, gram) if kept == count else (B[accepted], gram[accepted]))
+        drawn.append((X, gram) if kept == count else (X[accepted], gram[accepted]))
         count -= kept
     if len(drawn) == 1:
         return drawn[0]
-    return torch.cat([B for B, _ in drawn]), torch.cat([gram for _, gram in drawn])
+    return torch.cat([X for X, _ in drawn]), torch.cat([gram for _, gram in drawn])
 
 
 def _spectra(proposal: _Proposal, count: int, options: Factory) -> Tensor:
@@ -199,9 +201,9 @@ def _spectra(proposal: _Proposal, count: int, options: Factory) -> Tensor:
 
 
 def _framed(proposal: _Proposal, count: int, options: Factory) -> Tensor:
-    """Draw matrices H_u diag(1, B) H_v, shape (count, k, max(m, n)); the reflection H_u takes e_1 to u (M5)."""
-    B, _ = _accepted(proposal, count, options)
-    W = torch.nn.functional.pad(B, (1, 0, 1, 0))
+    """Draw matrices H_u diag(1, X) H_v, shape (count, k, max(m, n)); the reflection H_u takes e_1 to u (M5)."""
+    X, _ = _accepted(proposal, count, options)
+    W = torch.nn.functional.pad(X, (1, 0, 1, 0))
     (p, up), (q, vp) = (_reflector(count, side, options) for side in W.shape[1:])
     W[:, 0, 0] = up * vp
     a, b = W.mT @ p, W @ q  # (1 - p p^T) W (1 - q q^T) = W - p (a - (p^T b) q)^T - b q^T
