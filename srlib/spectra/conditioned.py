@@ -29,7 +29,7 @@ BOUNDED, CAPPED = 1 / 2, 1 / 16
 BLOCK = 2**20
 
 #: Numbers in a block of pairs of the walk. Of no effect but for last bits.
-PAIRS = 2**15
+PAIRS = 2**16
 
 
 def _matrices(shape: Sequence[int], stable_rank: float, *, batch: Sizes, **options: Unpack[Factory]) -> Tensor | None:
@@ -238,33 +238,33 @@ def _sweep(lam: Tensor, d: int, n: int, generator: torch.Generator | None) -> No
     pairs = torch.rand(size, **options).argsort()[: size // 2 * 2].reshape(-1, 2)
     turn, sign, level = torch.rand(3, size // 2, chains, **options)
     turn = torch.where(sign < 0.5, -1.0, 1.0) * (8 * n) ** -turn  # uniform in scale
-    x, y = lam[pairs.T]  # pairs are disjoint: no turn changes where a later one starts
-    T, P = x + y, x * y
+    old = lam[pairs.T]  # pairs are disjoint: no turn changes where a later one starts
+    T, P, (x, y) = old.sum(0), old.prod(0), old
     # Of the circle inside the square. At rho = 1/2 many T are 1 up to rounding, of which a root would make 1e-8.
-    arc = math.pi / 2 - 2 * torch.where(T > 1 + 1e-12, T - 1, 0.0).sqrt().atan()
+    arc = math.pi / 2 - 2 * torch.where(T > 1 + 1e-12, T - 1, 0.0).sqrt_().atan_()
     angle = arc * turn
-    X = (x.sqrt() * angle.cos() + y.sqrt() * angle.sin()).square()
-    Y = (y.sqrt() * angle.cos() - x.sqrt() * angle.sin()).square()
-    Q = X * Y
+    cos, sin, (u, v) = angle.cos(), angle.sin(), old.sqrt()
+    new = torch.stack([u * cos + v * sin, v * cos - u * sin]).square_()
+    Q, (X, Y) = new.prod(0), new
     wall = (1 - T + Q) / (1 - T + P)
     own = (X - Y) / (x - y) * (Q / P).pow(d / 2)
-    level = torch.where((X <= 1) & (Y <= 1), level / (wall * own).abs(), math.inf)
-    old, new = torch.stack([x, y]), torch.stack([X, Y])
+    level = torch.where((new <= 1).all(0), level / (wall * own).abs(), math.inf)
+    constants = torch.stack([T, P, Q])
     step = PAIRS // max(1, lam.numel())
     step = step if step >= 8 else 1  # small blocks do not pay
     for start in range(0, size // 2, step):
         some = slice(start, start + step)
-        _turn(lam, pairs[some].T, old[:, some], new[:, some], level[some])
+        _turn(lam, pairs[some].T, constants[:, some], old[:, some], new[:, some], level[some])
 
 
-def _turn(lam: Tensor, pairs: Tensor, old: Tensor, new: Tensor, level: Tensor) -> None:
+def _turn(lam: Tensor, pairs: Tensor, constants: Tensor, old: Tensor, new: Tensor, level: Tensor) -> None:
     """Move or leave pairs one after the other: a pair moves if the others, moved or not, change its weight so much."""
-    T, P, Q = old.sum(0), old.prod(0), new.prod(0)
+    T, P, Q = constants.unsqueeze(2)
 
     def ratio(others: Tensor) -> Tensor:
         # M3 in the angle of (sigma_i, sigma_j); (x - z)(y - z) = P - z (T - z) for every other z
-        z = (T.unsqueeze(1) - others).mul_(others)
-        return (Q.unsqueeze(1) - z).div_(P.unsqueeze(1) - z)
+        z = (T - others).mul_(others)
+        return (Q - z).div_(P - z)
 
     weight = ratio(lam).index_fill_(1, pairs.flatten(), 1).prod(1)  # from what does not move
     moved = level < weight.abs()
