@@ -201,6 +201,9 @@ EXAMPLES: dict[str, Callable[[Given], object]] = {
         g.tensor(g.batch, *g.widths[:2]), 3, **g.seeded
     ),
     "experiments.bounds.compression.truncate": lambda g: bounds.truncate(g.network(CLASSES), [3, 2, 1, 2]),
+    "experiments.bounds.compression.truncation_error": lambda g: bounds.truncation_error(
+        g.network(CLASSES), [3, 2, 1, 2], radius=g.take(3.0)
+    ),
     "experiments.bounds.cushions.compression_bound": lambda g: bounds.compression_bound(
         g.network(CLASSES), g.x, g.labels(g.count), margin=g.uniform(g.batch)
     ),
