@@ -226,6 +226,7 @@ EXAMPLES: dict[str, Callable[[Given], object]] = {
     "experiments.expressivity.image.lengths": lambda g: expressivity.lengths(g.network(), g.circle),
     "experiments.expressivity.means.mean_gain": lambda g: expressivity.mean_gain(g.ensemble),
     "experiments.expressivity.means.mean_kinks": lambda g: expressivity.mean_kinks(g.ensemble, g.take(2.0)),
+    "experiments.expressivity.means.mean_vertices": lambda g: expressivity.mean_vertices(g.ensemble, 2),
     "experiments.gradient_flow.dynamics.GradientDescent": lambda g: gradient_flow.GradientDescent(
         g.gram(g.batch, 4, 6), g.uniform(g.batch)
     ).losses(g.tensor(g.batch, 4), [0, 3]),

@@ -70,7 +70,7 @@ class CompressionBound:
 
     @property
     def capacity(self) -> Tensor:
-        r""":math:`\chi^2 d^2 \max_x \|f(x)\|^2 / \gamma^2 \cdot \sum_l (\psi_l \psi_{l\to})^{-2}`, shape ``(batch,)``."""
+        r""":math:`\chi^2 d^2 \max_x \|f(x)\|^2 / \gamma^2 \cdot \sum_l (\psi_l \psi_{l\to})^{-2}`, ``(batch,)``."""
         return self.log_capacity.exp()
 
     @property

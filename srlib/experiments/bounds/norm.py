@@ -56,7 +56,7 @@ class NormBound:
 
     @property
     def capacity(self) -> Tensor:
-        r""":math:`d^2 \bar n \ln(d \bar n) \cdot B^2 \prod_l s_l^2 / \gamma^2 \cdot \sum_l r_l`, shape ``(batch,)`` (G1)."""
+        r""":math:`d^2 \bar n \ln(d \bar n) \cdot B^2 \prod_l s_l^2 / \gamma^2 \cdot \sum_l r_l`, ``(batch,)`` (G1)."""
         return self.log_capacity.exp()
 
     @property

@@ -15,7 +15,7 @@ __all__ = ["Perturbation", "perturbation"]
 
 @dataclass(frozen=True, eq=False)
 class Perturbation:
-    r"""Bounds on the change of a network's output when its weights change from :math:`W_l` to :math:`W_l + \Delta_l` (G2).
+    r"""Bounds on the change of the output when weights change from :math:`W_l` to :math:`W_l + \Delta_l` (G2).
 
     Parameters
     ----------
