@@ -12,7 +12,7 @@
 # Along a great circle of inputs the neurons of a layer change sign $2n_l$ times on average, whatever the stable ranks
 # (X1); what the stable rank changes is the spread. The image of a curve is shortened by a known factor on average
 # (X2). Kinks are located exactly, layer by layer and not on a grid (X3), in random networks and in networks trained on
-# digits.
+# digits. On slices of more dimensions the points where several neurons vanish together have a mean as simple (X4).
 
 # %%
 import math
@@ -26,7 +26,7 @@ from measurements import expressivity as measured
 from srlib import Ensemble, Network, arccos, check, feedforward, haar, sample
 from srlib.check import glue
 from srlib.experiments import data, expressivity, training
-from srlib.moments import feature_norm, log_growth
+from srlib.moments import feature_norm
 from srlib.spectra import power_law, projector, two_level, uniform_sphere
 
 torch.set_default_dtype(torch.float64)  # everything that is compared is in double precision
@@ -37,6 +37,7 @@ replicates = 3_400  # means of a few networks, for each stable rank of the circl
 matrices = 60_000  # matrices for each law of the angles
 networks_curve = 7_500  # networks for each law along a polygon
 networks_narrow = 66_000  # networks of three to five neurons a layer
+networks_sphere = 120_000  # networks for each law on a sphere
 networks_length = 15_000  # networks for each law of the lengths
 networks_law = 12_000  # networks for the law of the Jacobian
 networks_spread = 70  # networks for each stable rank of the picture of spreads
@@ -162,6 +163,68 @@ check.exact(
     torch.stack(found).mean(1) / (2 * math.pi),
     [1 - 9 / 256, 1.0, 1.0],
     wrong={"only dead patterns lost": [255 / 256, 1, 1], "half of the length": [0.5, 1, 1]},
+)
+
+# %% [markdown]
+# ## Mirrors (X1, X4)
+#
+# Mirror the hidden neurons of one narrow network in all ways: the rows of their weights and the columns of the next
+# ones change sign together. The mean number of sign changes on a great circle is then exactly that of X1, and the mean
+# number of points on a sphere where two neurons of a layer vanish together is that of X4. No other
+# randomness is needed.
+
+# %%
+narrow = Ensemble((4, 3, 4, 5), 2.0, law=projector)
+copies = measured.mirrors(narrow.sample(1, generator=generator(11)))
+check.exact(
+    "X1.mirrors",
+    "mean sign changes on a great circle over all mirrors of one network of 3, 4 and 5 neurons",
+    expressivity.kinks(copies, great_circle(4)).crossings.double().mean(0),
+    expressivity.mean_kinks(narrow),
+    wrong={"2 n_l": [6, 8, 10], "only dead patterns lost": [6, 7, 10 * 7 / 8 * 15 / 16]},
+)
+
+# %%
+e, frame = Ensemble((5, 4, 4, 4), 3.0, law=projector), torch.eye(5)[:, :3]
+copies = measured.mirrors(e.sample(1, generator=generator(12)))
+patterns = (
+    torch.tensor([16, 11, 1]).unsqueeze(1) / 16
+)  # of four gates, of which 5 are right
+check.exact(
+    "X4.mirrors",
+    "mean points on a sphere where two neurons of a layer vanish over all mirrors of one network of width 4",
+    measured.vertices(copies, frame).double().mean(0),
+    expressivity.mean_vertices(e, 3),
+    wrong=dict(zip(("all", "11", "1"), 12 * patterns ** torch.arange(3), strict=True)),
+)
+
+# %% [markdown]
+# In the mean over random networks, for two laws of the stable ranks 1.3 and 3. The first layer has 12 points always.
+
+# %%
+ensembles = [Ensemble((4, 4, 4), r, law=f) for r, f in ((1.3, two_level), (3.0, projector))]
+drawn = [
+    measured.vertices(
+        e.sample(networks_sphere, generator=generator(14 + i)), torch.eye(4)[:, :3]
+    )
+    for i, e in enumerate(ensembles)
+]
+drawn = torch.stack(drawn, 1)[..., 1]
+check.sampled(
+    "X4.sphere",
+    "mean number of points on a sphere where two of four neurons of layer 2 vanish, two spectra",
+    drawn,
+    torch.stack([expressivity.mean_vertices(e, 3)[1] for e in ensembles]),
+    wrong={
+        "every gate open": [12, 12],
+        "two open gates enough": [12 * 11 / 16] * 2,
+        "proportional to the stable rank": [12 * 5 / 16 * 1.3 / 3, 12 * 5 / 16],
+    },
+    wrong_samples={
+        "one point in twenty missed": measured.missed(drawn, generator(16), 0.05)
+    },
+    resolve=0.02,
+    seed=seed,
 )
 
 # %% [markdown]
@@ -297,14 +360,11 @@ for i, (name, (law, values)) in enumerate(families.items()):
 low = counts(Ensemble((n,) * 4, 2.0, law=projector), replicates, 85)
 tails = {"projector, $r=2$": low, "orthogonal": on_circle[12.0][:replicates]}
 tails = {name: c[:, -1] / (2 * n) for name, c in tails.items()}
-above = [100 * (c > 2).double().mean().item() for c in tails.values()]
-below = [100 * (c < 0.5).double().mean().item() for c in tails.values()]
-print("more than twice the mean (%), projector r = 2 and orthogonal:", end=" ")
-print([f"{share:.0f}" for share in above])
-print("less than half the mean (%):", [f"{share:.0f}" for share in below])
-quoted = ("tail-low", "tail-high", "half-low", "half-high")
-for key, share in zip(quoted, above + below, strict=True):
-    glue(key, share)
+for key, (name, c) in zip(("low", "high"), tails.items(), strict=True):
+    above, below = (100 * part.double().mean().item() for part in (c > 2, c < 0.5))
+    print(f"{name}: more than twice the mean {above:.0f} %, less than half {below:.0f} %")
+    glue(f"tail-{key}", above)
+    glue(f"half-{key}", below)
 
 # %% mystnb={"figure": {"caption": "What stable rank changes is the spread. Left and middle: standard deviation of the number of sign changes on a great circle, relative to its mean, in layers 3 (light) and 6 (dark) of ReLU networks of width 32, for three families of spectra, against stable rank and against participation rank. Right: share of networks of width 12 whose third layer has more than a given multiple of the mean number. Both laws have the same mean.", "name": "fig-kink-spread"}, "image": {"alt": "Left and middle, curves that fall with rank, higher in layer 6 than in layer 3. The three families lie far apart against stable rank and closer together against participation rank, projectors highest. Right, a curve for projectors of rank two that starts to fall early and has a long tail, and a steep one for orthogonal layers."}} tags=["hide-input"]
 fig = figures.spread(spread, tails)
@@ -313,14 +373,10 @@ fig = figures.spread(spread, tails)
 # ## The image of a circle
 
 # %%
-layers, curve = (0, 1, 2, 4, 8), great_circle(width)
-t = torch.linspace(0, 2 * math.pi, 3_000)
-pictures, totals = {}, {}
+layers, curve, pictures, totals = (0, 1, 2, 4, 8), great_circle(width), {}, {}
 for i, r in enumerate((1.2, 3.0, 8.0, 32.0)):
     network = Ensemble((width,) * 9, r).preserving().sample(1, generator=generator(74 + i))
-    post = feedforward.forward(network, curve.at(t)).post
-    pictures[r] = [measured.principal(post[l][0]) for l in layers]
-    totals[r] = expressivity.kinks(network, curve).counts[0].cumsum(0).tolist()
+    pictures[r], totals[r] = measured.images(network, curve, layers)
     collected = [totals[r][l - 1] for l in layers[1:]]
     print(f"r = {r:g}: kinks up to layers 1, 2, 4, 8: {collected}")
 
@@ -372,14 +428,9 @@ def stretch(e, offset):
     return torch.stack([c[:, 1:] / c[:1, :1] for c in found], 1)
 
 
-def typical_growth(e):
-    """Exponential of the mean logarithm of the norm, for every layer."""
-    return (log_growth(e).mean.cumsum(0) / 2).exp()
-
-
 gain = torch.stack([expressivity.mean_gain(e)[1:] for e in ensembles]).unsqueeze(1)
 rms = torch.stack([(feature_norm(e).log_mean[1:] / 2).exp() for e in ensembles])
-typical = torch.stack([typical_growth(e) for e in ensembles])
+typical = torch.stack([measured.typical_growth(e) for e in ensembles])
 check.sampled(
     "X2.length",
     "mean length of the images of a segment and a triangle over their length, three spectra, two layers",
@@ -397,28 +448,22 @@ check.sampled(
 # The bracket from two moments, over widths from 2 to 256, depths to 12, spectra and slopes.
 
 # %%
-cases = [
-    Ensemble((n,) * 13, max(1.0, share * n), law=f, negative_slope=a).preserving()
-    for n in (2, 8, 64, 256)
-    for share in (0.1, 0.3, 1.0)
-    for f in (two_level, projector, power_law)
-    for a in (0.0, 0.2, 1.5)
-]
+cases = measured.variety()
 moments = [feature_norm(e) for e in cases]
 gains = torch.stack([expressivity.mean_gain(e) for e in cases])
-lower = torch.stack([m.log_mean / 2 - m.log_ratio / 2 for m in moments]).exp()
-upper = torch.stack([m.log_mean / 2 for m in moments]).exp()
-typical = pad(torch.stack([typical_growth(e) for e in cases]), (1, 0), value=1)
-check.bound(
-    "X2.bracket",
-    f"mean length factor of {gains.numel()} layers, between its lower and its upper end",
-    torch.stack([gains, lower]),
-    torch.stack([upper, gains]),
-    wrong={
-        "typical growth as upper end": torch.stack([typical, gains]),
-        "root mean square as lower end": torch.stack([upper, gains * lower / upper]),
-    },
+root, ratio = (
+    torch.stack([getattr(m, name) for m in moments]) / 2
+    for name in ("log_mean", "log_ratio")
 )
+lower, upper = (root - ratio).exp(), root.exp()
+typical = pad(torch.stack([measured.typical_growth(e) for e in cases]), (1, 0), value=1)
+wrong = {
+    "typical growth as upper end": torch.stack([typical, gains]),
+    "root mean square as lower end": torch.stack([upper, gains * lower / upper]),
+}
+ends = torch.stack([gains, lower]), torch.stack([upper, gains])
+text = f"mean length factor of {gains.numel()} layers, between its lower and its upper end"
+check.bound("X2.bracket", text, *ends, wrong=wrong)
 
 # %%
 lengths, gains = {}, {}
@@ -427,9 +472,10 @@ for r in (1.25, 2.0, 5.0, 32.0):
     network = Ensemble((width,) * 9, r).preserving().sample(60, generator=generator(95))
     found = expressivity.lengths(network, curve)
     lengths[r] = [length[:, 1:] / (2 * math.pi) for length in found]
-    along, direction = (length[:, -1].mean() for length in lengths[r])
-    print(f"r = {r:g}: mean length after 8 layers {along:.1f},", end=" ")
-    print(f"of the direction {direction:.1f}, in units of 2 pi")
+    ends = ", ".join(f"{length[:, -1].mean():.1f}" for length in lengths[r])
+    print(
+        f"r = {r:g}: mean length after 8 layers and that of the direction, over 2 pi: {ends}"
+    )
 
 # %% mystnb={"figure": {"caption": "Lengths through depth at matched scale, in units of the input's. Left: mean length of the image of a great circle in ReLU networks of width 32, which preserve the mean squared speed (dashed, the upper end of the bracket): X2 (lines) and 60 networks for each stable rank (points, with 95 % intervals). The image shrinks, sooner at low stable rank. Right: the mean spherical length of its direction stays at 1 (X1), with intervals that show the spread.", "name": "fig-lengths"}, "image": {"alt": "Left, falling lines with points on them, lowest for the smallest stable rank. Right, points scattered around a horizontal line at 1, with long intervals for the smallest stable rank."}} tags=["hide-input"]
 fig = figures.lengths(lengths, gains)
@@ -442,16 +488,10 @@ fig = figures.lengths(lengths, gains)
 
 # %%
 ranks, widths = (1.5, 4.0, 8.0, 16.0, 32.0, 64.0), (784, 64, 64, 64)
-
-
-def start(r, generator):
-    ensemble = Ensemble(widths, r).preserving()
-    network = ensemble.sample(seeds_training, generator=generator)
-    readout = sample((10, 64), 10.0, batch=seeds_training, generator=generator)
-    return Network(network.weights, readout)
-
-
-groups = [start(r, generator(100 + i)) for i, r in enumerate(ranks)]
+groups = [
+    measured.start(widths, r, seeds_training, generator(100 + i))
+    for i, r in enumerate(ranks)
+]
 x = images * math.sqrt(784) / 4
 options = {"optimizer": training.adam, "rates": 2e-3, "steps": steps_training}
 options |= {"batch_size": 50}
@@ -476,17 +516,24 @@ along = expressivity.lengths(initial[:1], tour).spherical[0, 0].item()
 expected = expressivity.mean_kinks(Ensemble(widths, 2.0), along).sum().item() + 1
 print(f"expected at the start: {expected:.0f}")
 rank_one = (after[3:] / (1 + (expected - 1) * (1 + 1 / 2 + 1 / 4) / 3)).flatten()
+error = after.std(1) / math.sqrt(seeds_training)
 means = (values.mean(1).tolist() for values in (before, after, ratio, accuracy))
-for r, p, q, share, right in zip(ranks, *means, strict=True):
-    print(f"r = {r:g}: {p:.1f} pieces -> {q:.1f}, ratio {share:.2f}, accuracy {right:.2f}")
+for r, p, q, share, right, half in zip(ranks, *means, error, strict=True):
+    print(f"r = {r:g}: {p:.1f} pieces -> {q:.1f} +- {half:.0f},", end=" ")
+    print(f"mean ratio {share:.2f}, ratio of means {q / p:.2f}, accuracy {right:.2f}")
 
 # %%
-glue("expected-start", expected)
-glue("ratio-high", ratio[3:].mean())
-glue("ratio-low", ratio[0].mean())
-glue("deviation-low", before[0].std())
-glue("deviation-high", before[-1].std())
-glue("accuracy", 100 * accuracy.min())
+numbers = {"expected-start": expected, "ratio-high": ratio[3:].mean()}
+numbers |= {
+    "ratio-low": after[0].mean() / before[0].mean(),
+    "ratio-low-mean": ratio[0].mean(),
+}
+numbers |= {"after-low": after[0].mean(), "after-low-error": error[0]}
+numbers |= {"after-least": after[1:].mean(1).min(), "after-most": after[1:].mean(1).max()}
+numbers |= {"deviation-low": before[0].std(), "deviation-high": before[-1].std()}
+numbers |= {"accuracy": 100 * accuracy.min()}
+for name, value in numbers.items():
+    glue(name, value)
 check.empirical(
     "X3.training",
     "pieces after training over pieces before, stable ranks 16, 32 and 64 at the start, 30 networks",
@@ -510,12 +557,8 @@ triangle = expressivity.polyline(corners, closed=True)
 plane, panels = measured.Plane(corners, pixels), {}
 for i, r in ((0, 1.5), (2, 8.0), (5, 64.0)):
     for name, networks in (("start", initial), ("trained", trained)):
-        network = networks[i * seeds_training]
-        gates = torch.cat(feedforward.forward(network, plane.inputs).gates, -1)[0]
-        found = expressivity.kinks(network, triangle)
-        at = triangle.at(torch.cat([layer.parameter for layer in found.layers]))
-        shades = measured.colours(gates, generator(110))
-        panels[r, name] = shades, plane.coordinates(at), found.pieces.item()
+        one = networks[i * seeds_training]
+        panels[r, name] = measured.regions(one, plane, triangle, generator(110))
 pieces = {f"{r:g}, {name}": count for (r, name), (_, _, count) in panels.items()}
 print("pieces of the triangle:", pieces)
 
