@@ -8,16 +8,20 @@ import math
 import numpy as np
 import torch
 from scipy.stats import rankdata
+from torch.nn.functional import normalize
 
 from srlib import Network, feedforward, haar, sample, spectra
+from srlib.experiments import bounds
 from srlib.init import stable_rank_
 
 __all__ = [
     "change",
     "correlation",
+    "deciding",
     "following",
     "layers",
     "lipschitz",
+    "lost_margins",
     "network",
     "outputs",
     "per_layer",
@@ -27,12 +31,13 @@ __all__ = [
     "squared_cushion",
     "start",
     "truncations",
+    "worst_truncation",
 ]
 
 
-def network(*matrices):
+def network(*matrices, slope=0.0):
     """Bias-free networks of matrices (networks, m, n), the readout last."""
-    return Network(matrices[:-1], matrices[-1])
+    return Network(matrices[:-1], matrices[-1], negative_slope=slope)
 
 
 def layers(widths, ranks, norms, count, generator, law=spectra.uniform_sphere):
@@ -98,6 +103,40 @@ def lipschitz(sigma):
 def following(sigma, j):
     """The singular value that follows the j kept ones, relative to the largest, 0 if none does: (networks, layers)."""
     return torch.stack([t[:, j : j + 1].sum(1) / t[:, 0] for t in sigma], 1)
+
+
+def worst_truncation(depth, sigma, generator, starts=24, steps=150):
+    """Linear networks of 3 x 3 layers with singular values 1, 1, sigma and inputs (networks, 3) of norm 1, the worst that
+    gradient ascent finds for the error of dropping sigma in every layer.
+    """
+    directions = torch.randn(starts, depth, 3, generator=generator).requires_grad_()
+    x = torch.randn(starts, 3, generator=generator).requires_grad_()
+    ascent = torch.optim.Adam([directions, x], lr=0.05, maximize=True)
+    for _ in range(steps):
+        h = cut = normalize(x, dim=-1)
+        for v in normalize(directions, dim=-1).unbind(1):
+            h = h - (1 - sigma) * (h * v).sum(-1, keepdim=True) * v
+            cut = cut - (cut * v).sum(-1, keepdim=True) * v
+        ascent.zero_grad()
+        (cut - h).norm(dim=-1).sum().backward()
+        ascent.step()
+    v = normalize(directions.detach(), dim=-1).unsqueeze(-1)
+    weights = torch.eye(3) - (1 - sigma) * v * v.mT
+    return network(*weights.unbind(1), slope=1.0), normalize(x.detach(), dim=-1)
+
+
+def deciding(depth, sigma):
+    """A network of so many layers in which a second singular value decides between two classes, at the input (0, 1)."""
+    below = [torch.tensor([[[0.0, 0.0], [0.0, 1.0]]])] * (depth - 1)
+    return network(*below, math.sqrt(0.5) * torch.tensor([[[1.0, sigma], [1.0, -sigma]]]))
+
+
+def lost_margins(networks, kept, x):
+    """Largest margin of an input whose predicted class a truncation changes, 0 if none does: (networks,)."""
+    predicted = outputs(networks, x).argmax(-1)
+    cut = bounds.truncate(networks, kept)
+    lost = bounds.margins(cut, x, predicted) <= 0
+    return (bounds.margins(networks, x, predicted) * lost).amax(-1)
 
 
 def truncations(networks, ladder):
