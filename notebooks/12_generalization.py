@@ -113,10 +113,8 @@ spectral = [log_capacity(r * u, norms) - base for u in up]
 frobenius = [log_capacity(r * u, norms / np.sqrt(u)) - base for u in up]
 rise, alike = np.log1p(0.2 * r / r.sum()), np.log1p(0.2 / 3) * np.ones(3)
 text = "change of the log capacity when one stable rank grows by a fifth, at fixed spectral or Frobenius norms"
-wrong = {
-    "the same in both cases": [rise, rise],
-    "all layers count alike": [alike, alike - np.log(1.2)],
-}
+wrong = {"the same in both cases": [rise, rise]}
+wrong["all layers count alike"] = [alike, alike - np.log(1.2)]
 predicted = [rise, rise - np.log(1.2)]  # G1
 check.exact("G1.elasticity", text, [spectral, frobenius], predicted, wrong=wrong)
 
@@ -126,17 +124,11 @@ check.exact("G1.elasticity", text, [spectral, frobenius], predicted, wrong=wrong
 
 
 # %%
-def largest_margin(networks, x, labels):
-    """Over all inputs and labels."""
-    every = [torch.full_like(labels, k) for k in range(networks.readout.shape[1])]
-    return torch.stack([bounds.margins(networks, x, y) for y in every]).amax((0, 2))
-
-
 e1, zero = torch.eye(4)[:1], torch.zeros(1, dtype=torch.int64)
 aligned = torch.diag(e1[0]).unsqueeze(0)
 tight = network(2 * aligned, 3 * aligned, pad(torch.tensor([[[1.0], [-1.0]]]), (0, 3)))
 cases = ((networks, x, labels), (tight, e1, zero))
-found = [bounds.norm_bound(*case, margin=largest_margin(*case)) for case in cases]
+found = [bounds.norm_bound(*case, margin=measured.largest_margin(*case)) for case in cases]
 floors = torch.cat([b.stable_ranks.sum(1) / 2 for b in found])
 reached = torch.cat([b.amplification * b.stable_ranks.sum(1) for b in found])
 text = "half the sum of stable ranks against the normalized capacity at the largest margin of a network"
@@ -196,9 +188,7 @@ check.bound("G2.perturbation", text, changes, allowed, wrong=wrong)
 # %%
 small = torch.cat([p.relative.sum(1) <= 1 for p in found])
 changes, allowed = changes[small], (math.e - 1) * no_growth[small]
-text = (
-    "the same against e - 1 times the sum of relative changes, where that sum is at most 1"
-)
+text = "the same against e - 1 times the sum of relative changes, where that is at most 1"
 wrong = {"the constant 1.6": 1.6 * no_growth[small]}
 check.bound("G2.constant", text, changes, allowed, wrong=wrong)
 
@@ -242,13 +232,7 @@ cases = [
     (classes, torch.eye(2)[1:2], zero, 1),
     *((nets, sphere, y, j) for j in range(1, 8)),
 ]
-moved, allowed = [], []
-for net, inputs, target, j in cases:
-    after = bounds.margins(bounds.truncate(net, j), inputs, target)
-    moved.append((after - bounds.margins(net, inputs, target)).abs().amax(1))
-    sigma = measured.singular_values(net)
-    allowed.append(math.sqrt(2) * lipschitz(sigma) * following(sigma, j).sum(1))
-moved, allowed = torch.cat(moved), torch.cat(allowed)
+moved, allowed = measured.margin_changes(cases)
 text = "change of margins under truncation, against the square root of 2 times the bound on the output"
 wrong = {"without the square root of 2": allowed / math.sqrt(2)}
 check.bound("G2.margin", text, moved, allowed, wrong=wrong)
@@ -286,16 +270,7 @@ adversaries = [measured.worst_truncation(count, 0.6, generator(15)) for count in
 cases = [*((nets, j, sphere) for j in range(1, 8)), (alone, 2, third)]
 cases += [(net, 2, x) for net, x in adversaries]
 cases += [(measured.deciding(count, 0.6), 1, torch.eye(2)[1:]) for count in (1, 2, 7)]
-rows = []
-for net, j, inputs in cases:
-    sigma, error = (
-        measured.singular_values(net),
-        measured.change(net, bounds.truncate(net, j), inputs),
-    )
-    found = error, bounds.truncation_error(net, j, radius=1.0), lipschitz(sigma)
-    rows.append(
-        (*found, following(sigma, j).amax(1), measured.lost_margins(net, j, inputs))
-    )
+rows = measured.truncated(cases)
 deep = [row[0].max().item() for row in rows[8:11]]
 print("largest errors found at depths 1, 2 and 16:", [f"{v:.2f}" for v in deep])
 error, allowed, largest, dropped, lost = map(torch.cat, zip(*rows, strict=True))
@@ -501,27 +476,16 @@ for kind, found in zip(kinds, after, strict=True):
 # Every layer is truncated to the same rank. The error is the largest over the training digits.
 
 # %%
-ladder, rows = (4, 8, 12, 16, 24, 32, 48, 64, 96), []
-whole = outputs(trained, train)
-size = whole.norm(dim=2).amax(1)
+ladder = (4, 8, 12, 16, 24, 32, 48, 64, 96)
+found = measured.cut_to(ladder, trained, train, targets, radius)
+errors, survived, proved, from_ranks, best = found
+survived = survived / accuracy.unsqueeze(1)
 sigma, ranks = measured.singular_values(trained), norm.stable_ranks
-for j, cut in zip(ladder, measured.truncations(trained, ladder), strict=True):
-    rest = outputs(cut, train)
-    error = (rest - whole).norm(dim=2).amax(1) / size
-    kept = (rest.argmax(2) == targets).double().mean(1) / accuracy
-    share = ((ranks - 1) / j).sqrt().clamp(max=1) * (torch.tensor([128, 128, 128, 10]) > j)
-    allowed = [lipschitz(sigma) * v.sum(1) for v in (following(sigma, j), share)]
-    allowed.append(bounds.truncation_error(trained, j, radius=1.0))
-    rows.append((error, kept, *(radius * v / size for v in allowed)))
-errors, survived, proved, from_ranks, best = (
-    torch.stack(v, 1) for v in zip(*rows, strict=True)
-)
 gains = (ranks / torch.tensor([196, 128, 128, 128])).prod(1, keepdim=True).sqrt()
 text = "error of truncating all layers of trained networks to ranks from 4 to 96, over the training digits"
-wrong = {"mean gains in place of spectral norms": proved * gains}
-display(check.bound("G2.trained", text, errors, proved, wrong=wrong))
-wrong = {"mean gains in place of spectral norms": best * gains}
-check.bound("G3.trained", text, errors, best, wrong=wrong)
+for id, allowed in (("G2.trained", proved), ("G3.trained", best)):
+    wrong = {"mean gains in place of spectral norms": allowed * gains}
+    display(check.bound(id, text, errors, allowed, wrong=wrong))
 
 # %%
 hidden, j = ranks[:, :3], torch.tensor(ladder)[:, None, None]
@@ -547,9 +511,7 @@ needed = torch.tensor([*ladder, 128])[enough.double().argmax(1)]
 true, random = split(needed)
 print("directions needed, medians by initialization, true:", np.median(true, 1))
 print("directions needed, medians by initialization, random:", np.median(random, 1))
-text = (
-    "log2 of the rank that keeps 80 % of training accuracy, random labels minus true ones"
-)
+text = "log2 of the rank that keeps 80 % of the accuracy, random labels minus true ones"
 other_runs = np.log2(np.roll(true, 1, axis=1) / true).ravel()
 wrong = {"true labels against other networks with true labels": other_runs}
 found = by_labels(needed.double().log2())

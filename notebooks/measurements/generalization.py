@@ -13,15 +13,19 @@ from torch.nn.functional import normalize
 from srlib import Network, feedforward, haar, sample, spectra
 from srlib.experiments import bounds
 from srlib.init import stable_rank_
+from srlib.rank import stable_rank
 
 __all__ = [
     "change",
     "correlation",
+    "cut_to",
     "deciding",
     "following",
     "layers",
+    "largest_margin",
     "lipschitz",
     "lost_margins",
+    "margin_changes",
     "network",
     "outputs",
     "per_layer",
@@ -30,6 +34,7 @@ __all__ = [
     "spectral_norm",
     "squared_cushion",
     "start",
+    "truncated",
     "truncations",
     "worst_truncation",
 ]
@@ -139,11 +144,62 @@ def lost_margins(networks, kept, x):
     return (bounds.margins(networks, x, predicted) * lost).amax(-1)
 
 
+def largest_margin(networks, x, labels):
+    """Over all inputs and labels: (networks,)."""
+    every = [torch.full_like(labels, k) for k in range(networks.readout.shape[1])]
+    return torch.stack([bounds.margins(networks, x, y) for y in every]).amax((0, 2))
+
+
+def margin_changes(cases):
+    """Largest changes of margins when all layers of networks are cut to j, and sqrt(2) times the bound on the output's; cases
+    are networks, inputs, labels, j. Shape (all networks,) each.
+    """
+    moved, allowed = [], []
+    for net, x, labels, j in cases:
+        after = bounds.margins(bounds.truncate(net, j), x, labels)
+        moved.append((after - bounds.margins(net, x, labels)).abs().amax(1))
+        sigma = singular_values(net)
+        allowed.append(math.sqrt(2) * lipschitz(sigma) * following(sigma, j).sum(1))
+    return torch.cat(moved), torch.cat(allowed)
+
+
+def truncated(cases):
+    """For cases of networks, j, and inputs, one row each: the error of cutting all layers to j and what G3 allows, the
+    largest possible output, the largest relative singular value dropped, and the largest margin that is lost.
+    """
+    rows = []
+    for net, j, x in cases:
+        sigma, error = singular_values(net), change(net, bounds.truncate(net, j), x)
+        found = error, bounds.truncation_error(net, j, radius=1.0), lipschitz(sigma)
+        rows.append((*found, following(sigma, j).amax(1), lost_margins(net, j, x)))
+    return rows
+
+
 def truncations(networks, ladder):
     """Yield the networks with all layers cut to each of these ranks, from one decomposition of each layer."""
     factors = [torch.linalg.svd(W, full_matrices=False) for W in networks.matrices]
     for j in ladder:
         yield network(*((U[:, :, :j] * t[:, None, :j]) @ V[:, :j] for U, t, V in factors))
+
+
+def cut_to(ladder, networks, x, labels, radius):
+    """Networks with all layers cut to each rank of the ladder: the largest error over the inputs, relative to the largest
+    output, the inputs that are still classified, and what G2, with singular values and with stable ranks, and G3 allow.
+    Shape (networks, ladder) each.
+    """
+    whole, rows = outputs(networks, x), []
+    size = whole.norm(dim=2).amax(1)
+    sigma, ranks = singular_values(networks), per_layer(stable_rank, networks)
+    least = torch.tensor([min(W.shape[1:]) for W in networks.matrices])
+    for j, cut in zip(ladder, truncations(networks, ladder), strict=True):
+        rest = outputs(cut, x)
+        right = (rest.argmax(2) == labels).double().mean(1)
+        share = ((ranks - 1) / j).sqrt().clamp(max=1) * (least > j)
+        allowed = [lipschitz(sigma) * v.sum(1) for v in (following(sigma, j), share)]
+        allowed.append(bounds.truncation_error(networks, j, radius=1.0))
+        error = (rest - whole).norm(dim=2).amax(1) / size
+        rows.append((error, right, *(radius * v / size for v in allowed)))
+    return [torch.stack(v, 1) for v in zip(*rows, strict=True)]
 
 
 def slopes(x, values):
