@@ -65,22 +65,20 @@ sampled, empirical = (partial(kind, seed=seed) for kind in (check.sampled, check
 
 # %%
 widths, ranks, norms = (9, 30, 26, 5), (3.5, 6.2, 2.8), (1.3, 0.6, 2.4)
-d, h = 3, 30
 networks = layers(widths, ranks, norms, draws, generator(0))
 x = torch.randn(40, 9, generator=generator(1))
 labels = torch.randint(5, (40,), generator=generator(1))
 F = measured.per_layer(torch.linalg.matrix_norm, networks)
 s = measured.per_layer(measured.spectral_norm, networks)
 p = measured.per_layer(rank.participation_rank, networks)
-factor = d**2 * h * math.log(d * h) * x.norm(dim=1).max() ** 2 / 0.5**2
+factor = 9 * 30 * math.log(90) * x.norm(dim=1).max() ** 2 / 0.5**2
 published = factor * s.square().prod(1) * (F / s).square().sum(1)  # G1
 found = bounds.norm_bound(networks, x, labels, margin=0.5).capacity
 text = "capacity of networks of three layers against norms of their matrices"
-wrong = {
-    "rank in place of stable rank": factor * s.square().prod(1) * (9 + 26 + 5),
-    "participation rank in place of stable rank": factor * s.square().prod(1) * p.sum(1),
-    "product of Frobenius norms": factor * F.square().prod(1),
-}
+square = s.square().prod(1)
+wrong = {"rank in place of stable rank": factor * square * (9 + 26 + 5)}
+wrong["participation rank in place of stable rank"] = factor * square * p.sum(1)
+wrong["product of Frobenius norms"] = factor * F.square().prod(1)
 check.exact("G1.capacity", text, found, published, wrong=wrong)
 
 
@@ -147,11 +145,8 @@ networks = layers(widths, ranks, norms, networks_mean, generator(3), two_level)
 found = outputs(networks, inputs).square().sum(2).mean(1) / math.prod(norms) ** 2
 typical = math.prod(r / n for r, n in zip(ranks, widths, strict=False)) / 4  # G1
 text = "mean squared output over its largest possible value, two ReLU layers and a readout"
-wrong = {
-    "the Lipschitz bound": 1.0,
-    "rank in place of stable rank": 10 * 6 / 16 / 10 / 4,
-    "a gate after the readout": typical / 2,
-}
+wrong = {"the Lipschitz bound": 1.0, "rank in place of stable rank": 10 * 6 / 16 / 10 / 4}
+wrong["a gate after the readout"] = typical / 2
 sampled("G1.typical", text, found, typical, wrong=wrong)
 
 # %%
@@ -250,11 +245,9 @@ rebuilt = [bounds.random_projection(W, k, generator=g) for _ in range(projection
 v = torch.linalg.svd(W)[2][:, 0]  # every matrix's own first direction
 found = ((torch.stack(rebuilt) - W) @ v.unsqueeze(-1)).square().sum((-1, -2))
 text = "mean squared error of a 6 × 9 matrix of stable rank 1.6 rebuilt from 8 random inner products"
-wrong = {
-    "rank in place of stable rank": [(6 * 6 + 1) * s**2 / k] * 3,
-    "without the number of outputs": [(r + 1) * s**2 / k] * 3,
-    "without the signal's own share": [6 * r * s**2 / k] * 3,
-}
+wrong = {"rank in place of stable rank": 37, "without the number of outputs": r + 1}
+wrong["without the signal's own share"] = 6 * r
+wrong = {name: [value * s**2 / k] * 3 for name, value in wrong.items()}
 sampled("G2.projection", text, found, [(6 * r + 1) * s**2 / k] * 3, wrong=wrong)
 
 # %% [markdown]
@@ -467,8 +460,7 @@ for i in chosen:
 before, after = split(at_start).mean(2), split(norm.stable_ranks).mean(2)
 fig = figures.trained_ranks(before, after)
 for kind, found in zip(kinds, after, strict=True):
-    for l in range(3):
-        print(f"{kind}, layer {l + 1}:", np.round(found[:, l]).astype(int))
+    print(f"{kind}, layers 1 to 3:", np.round(found).T.astype(int).tolist())
 
 # %% [markdown]
 # ## Compression of the trained networks (G2, G3)
