@@ -336,7 +336,7 @@ fig = figures.circle(pictures, layers, totals)
 # %% [markdown]
 # ## Lengths (X2)
 #
-# $\|J_lu\|^2$ of a unit vector $u$ has the law of $\|h_l(u)\|^2$: here with $u$ orthogonal to the input that sets the
+# $\|J_ly\|^2$ of a unit vector $y$ has the law of $\|h_l(y)\|^2$: here with $y$ orthogonal to the input that sets the
 # gates, all layers jointly.
 
 # %%

@@ -121,12 +121,12 @@ def mean_gain(ensemble: Ensemble) -> Tensor:
 
     .. math::
 
-        \mathbb{E}\sqrt{X_l} = \prod_{j \le l} s_j\, \mathbb{E}\Bigl(\sum_i \sigma_{j,i}^2 \nu_i^2\Bigr)^{1/2}
-            \mathbb{E}\|\varphi(u)\| , \qquad \mathbb{E}\sqrt Y =
-            \frac1{\sqrt\pi} \int_0^\infty \frac{1 - \mathbb{E} e^{-s^2 Y}}{s^2}\, ds ,
+        \mathbb{E}\sqrt{X_l} = \prod_{j \le l} s_j\, \mathbb{E}\Bigl(\sum_i \lambda_{j,i} \nu_i^2\Bigr)^{1/2}
+            \mathbb{E}\|\varphi(u)\| , \qquad \mathbb{E}\sqrt X =
+            \frac1{\sqrt\pi} \int_0^\infty \frac{1 - \mathbb{E} e^{-y^2 X}}{y^2}\, dy ,
 
-    with :math:`\nu, u` uniform on spheres: the mean of :math:`\|h_l\| / \|x\|`, and of :math:`\|J_l u\|` for a unit
-    vector :math:`u`.
+    with :math:`\nu, u` uniform on spheres: the mean of :math:`\|h_l\| / \|x\|`, and of :math:`\|J_l y\|` for a unit
+    vector :math:`y`.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def mean_gain(ensemble: Ensemble) -> Tensor:
 
 
 def _mean_root(log_transform: Callable[[Tensor], Tensor]) -> Tensor:
-    """E sqrt(Y) from the logarithm of E exp(-tY): the trapezoidal rule in log s is exact to rounding here."""
+    """E sqrt(X) from the logarithm of E exp(-tX): the trapezoidal rule in log y is exact to rounding here."""
     u = torch.arange(-60.0, 60.0, 0.05, dtype=torch.float64, device="cpu").unsqueeze(-1)
     return (-torch.expm1(log_transform((2 * u).exp())) * (-u.squeeze(-1)).exp()).sum() * 0.05 / math.sqrt(math.pi)
 
