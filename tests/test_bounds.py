@@ -399,6 +399,20 @@ def test_truncation_error_is_never_exceeded(j, slope, seed):
         assert (allowed <= bounds.perturbation(networks, cut, radius=3.0).bound * (1 + 1e-9) + 1e-12).all()
 
 
+@pytest.mark.parametrize("slope", [0.0, 1.0, -0.7])
+def test_what_is_lost_by_truncation_was_not_in_the_output(slope):
+    """The step of G3 from which the tolerance follows, input by input."""
+    networks = random_networks(slope=slope)
+    x = torch.nn.functional.normalize(gaussian(200, 9), dim=-1)
+    before = feedforward.forward(networks, x).output
+    largest = torch.stack([torch.linalg.matrix_norm(W, 2) for W in networks.matrices]).prod(0).square().unsqueeze(1)
+    for j in range(1, 4):
+        sigma = [torch.linalg.svdvals(W) for W in networks.matrices]
+        dropped = torch.stack([s[:, j] / s[:, 0] for s in sigma]).amax(0).square().unsqueeze(1)
+        error = (feedforward.forward(bounds.truncate(networks, j), x).output - before).square().sum(-1)
+        assert (error <= dropped / (1 - dropped) * (largest - before.square().sum(-1))).all()
+
+
 def worst_truncation(depth, sigma, starts=16, steps=150, width=3):
     """The largest error of truncation that gradient ascent finds in linear networks of unit layers."""
     directions = gaussian(starts, depth, width).requires_grad_()
