@@ -522,19 +522,27 @@ text = "E ||J||_F^4 and E ||J^T J||_F^2 over (E ||J||_F^2)^2 for three spectra a
 check.sampled("F8.moments", text, found, predicted, wrong=wrong, seed=seed)
 
 # %% [markdown]
-# Then the bracket of $1/p_J$, and its distance from the sum of inverse participation ranks in units of $S^2$ where
+# Then the bracket of $1/p_J$. Its lower end is the sum of inverse participation ranks; its upper end exceeds $1/p_J$ by
+# a factor $\frac32$ at most, at any depth. Last the distance from the sum, in units of $S^2$, where
 # $S=\sum_l1/p_l\le1$.
 
 # %%
 some = measure.towers() + [
     replace(e, negative_slope=a) for e in (mixed, thin) for a in (0.0, 0.2)
 ]
-low, inverse, high = each(measure.bracket, some).T
-wrong = {"upper end without the spread": torch.stack([inverse, low])}
-ends, found = torch.stack([low, inverse]), torch.stack([inverse, high])
-text = f"lower and upper end of the bracket of 1 / p_J for {len(some)} networks"
-display(check.bound("F8.bracket", text, ends, found, wrong=wrong))
+low, inverse, high, gates = each(measure.bracket, some).T
+costly, one = each(lambda e: measure.exponent(e, before=0.0), some), torch.ones(len(some))
+wrong = {
+    "orthogonal layers cost too": [low / costly, one, one],
+    "upper end less the gates once more": [one, 1 - gates / high, one],
+    "upper end within a factor 4/3": [one, one, one * 8 / 9],
+}
+wrong = {name: torch.stack(ends) for name, ends in wrong.items()}
+found = torch.stack([low / inverse, inverse / high, high / (1.5 * inverse)])
+text = f"1 / p_J between the ends of its bracket, the upper end at most 3/2 of it, for {len(some)} networks"
+display(check.bound("F8.bracket", text, found, 1.0, wrong=wrong))
 small = [e for e in some if measure.budget(e) <= 1]
+within = (high / inverse)[each(measure.budget, some) <= 1]
 distance = measure.distance(small)
 others = {
     "gates left out": measure.distance(small, gates=0.0),
@@ -545,8 +553,9 @@ others = {
 }
 wrong = {name: distance / other for name, other in others.items()}
 glue("jacobian-constant", distance.max().item())
+glue("jacobian-upper", within.max().item())
 glue("jacobian-networks", len(small))
-text = f"1 / p_J is the sum of inverse participation ranks up to 4 S^2, S at most 1, for {len(small)} networks"
+text = f"1 / p_J exceeds the sum of inverse participation ranks by at most 4 S^2, S at most 1, for {len(small)} networks"
 check.bound("F8.leading-order", text, distance / 4, 1.0, wrong=wrong)
 
 # %%

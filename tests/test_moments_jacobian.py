@@ -106,14 +106,23 @@ def test_against_sampled_networks():
 
 @given(ensembles())
 def test_two_sided_bounds(ensemble):
-    """1/n_0 + B <= 1/p_J <= 1/n_0 + A B: B adds the layers' parts, A carries the common eigenvalue."""
+    """Inverse participation ranks bound 1/p_J from below; what carries the common eigenvalue, from above."""
     n, p = ensemble.widths, ensemble.participation_ranks().value
-    layers = [a / ((a - 1) * (a + 2)) * (a / q - 1) if a > 1 else 0.0 for a, q in zip(n, p, strict=False)]
-    parts = sum(layers) + sum(kappa(ensemble) / (m + 2) for m in n[1:])
-    spread = (1 + 2 / n[0]) * math.exp(feature_norm(ensemble).log_ratio[-1])
-    inverse = 1 / jacobian(ensemble).participation_rank.item()
-    assert 1 / n[0] + parts <= inverse * (1 + 1e-12)
-    assert inverse <= (1 / n[0] + spread * parts) * (1 + 1e-12)
+    gates = sum(kappa(ensemble) / m for m in n[1:])
+    low = sum(1 / q for q in p) - sum(1 / a for a in n[1:-1]) + gates
+    high = ((1 + 2 / n[0]) * math.exp(feature_norm(ensemble).log_ratio[-1]) - 1 - gates) / 2
+    inverse, total = 1 / jacobian(ensemble).participation_rank.item(), sum(1 / q for q in p)
+    assert low <= inverse * (1 + 1e-12)
+    assert inverse <= high * (1 + 1e-12)
+    assert high <= 1.5 * inverse * (1 + 1e-12)
+    assert inverse - low <= 25 / 4 * math.exp(5 * total) * total**2 * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_one_linear_layer_attains_the_lower_bound(law):
+    ensemble = Ensemble((7, 9), 3.3, law=law, negative_slope=-1)
+    p = ensemble.participation_ranks().value[0]
+    assert jacobian(ensemble).participation_rank.item() == pytest.approx(p, rel=1e-13)
 
 
 @pytest.mark.parametrize("law", LAWS)

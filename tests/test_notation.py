@@ -176,7 +176,7 @@ def test_code_and_roles_are_no_mathematics():
 def test_the_page_has_each_symbol_once():
     entries = [entry(symbol) for row in page() for symbol in row.symbols]
     assert len(entries) > 70
-    scripted = {"R", "\\epsilon", "\\Theta", "n"}  # with and without a script that runs or stands above
+    scripted = {"R", "\\epsilon", "\\Theta", "\\beta", "n"}  # with and without a script that runs or stands above
     twice = {symbol.letter for symbol in entries if entries.count(symbol) > 1}
     assert twice <= scripted
 

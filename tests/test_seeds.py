@@ -107,6 +107,20 @@ def test_the_workflow_runs_every_notebook_under_every_seed_and_keeps_what_is_don
     assert kept.items() < all_of_them.items(), "what is done is not done again"
 
 
+def test_none_of_the_claims_holds_of_a_notebook_that_ends_in_an_error(tmp_path):
+    checkout = Checkout(tmp_path)
+    checkout.write("01_first", BODY + CLAIM)
+    stored, target = tmp_path / "notebooks" / "01_first.ipynb", tmp_path / "out.json"
+    done = checkout.script("workflow/execute.py", "notebooks/01_first.py", str(stored))
+    assert done.returncode == 0, done.stderr
+    checkout.write("01_first", BODY + "\n# %%\nassert seed == 1, 'a network diverged'\n" + CLAIM)
+    done = checkout.script("workflow/seeds.py", "execute", "1000000000", "01_first", str(target))
+    assert done.returncode == 0, done.stderr
+    assert "under the seed 1000000000 no claim holds of notebooks/01_first.py, cell 3: AssertionError" in done.stderr
+    (record,) = json.loads(target.read_text())
+    assert (record["id"], record["verdict"], record["p_value"]) == ("F2.small", "fails", None)
+
+
 def test_one_notebook_is_run_with_the_seed_it_was_given(tmp_path):
     """The shortest notebook that draws; its claims with a seed are written, the others are not."""
     target = tmp_path / "13.json"

@@ -202,6 +202,10 @@ def check_writable(folder: Path) -> None:
         ) from None
 
 
+class CellError(ProjectError):
+    """A cell of a notebook raised an error, as opposed to a kernel that is missing or died."""
+
+
 def execute(
     notebook: nbformat.NotebookNode,
     source: Path,
@@ -254,7 +258,7 @@ def execute(
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text("\n".join(error.traceback), encoding="utf-8")
             message += f" (traceback in {log.relative_to(ROOT)}; `make run NOTEBOOK={source.stem}` runs it alone)"
-        raise ProjectError(message) from None
+        raise CellError(message) from None
 
 
 def first_line(text: str) -> str:

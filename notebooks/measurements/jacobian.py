@@ -450,21 +450,19 @@ def _kappa(ensemble):
 
 
 def exponent(ensemble, *, by="participation_ranks", gates=1.0, before=1.0):
-    """Leading order of 1 / p_J (F8); the options spoil it."""
+    """Leading order of 1 / p_J, which is its lower end (F8); the options spoil it."""
     p, n = np.array(ensemble.participation_ranks().value), np.array(ensemble.widths)
     p = np.array(ensemble.stable_ranks) if by == "stable_ranks" else p
     return 1 / n[0] + (1 / p - before / n[:-1] + gates * _kappa(ensemble) / n[1:]).sum()
 
 
 def bracket(ensemble):
-    """Lower end, value and upper end of 1 / p_J (F8)."""
-    p, n = np.array(ensemble.participation_ranks().value), np.array(ensemble.widths)
-    fan_in, fan_out = n[:-1], n[1:]
-    layers = fan_in * (fan_in / p - 1) / (np.maximum(fan_in - 1, 1) * (fan_in + 2))
-    parts = (layers + _kappa(ensemble) / (fan_out + 2)).sum()
+    """Lower end, value and upper end of 1 / p_J, and what the gates take from the upper end (F8)."""
+    n = np.array(ensemble.widths)
+    gates = (_kappa(ensemble) / n[1:]).sum() / 2
     spread = feature_norm(ensemble).log_ratio[-1].exp().item()
-    high = 1 / n[0] + (1 + 2 / n[0]) * spread * parts
-    return torch.tensor([1 / n[0] + parts, ratios(ensemble)[1], high])
+    high = ((1 + 2 / n[0]) * spread - 1) / 2 - gates
+    return torch.tensor([exponent(ensemble), ratios(ensemble)[1], high, gates])
 
 
 def participation(network, x, depths):

@@ -166,11 +166,14 @@ def log_error(measured, predicted, share=0.0):
 
 
 def drift(network, result, x):
-    """Return the relative distance of every network's kernel after training from that before, shape (networks,)."""
-    if (result.diverged_at != -1).any():
-        raise ValueError("a network diverged")
-    before, after = ntk.empirical(network, x), ntk.empirical(result.network, x)
-    return (squares(after - before) / squares(before)).sqrt()
+    """Return the relative distance of every network's kernel after training from that before, shape (networks,); NaN
+    for one that diverged.
+    """
+    ended = result.diverged_at == -1
+    before, after = ntk.empirical(network[ended], x), ntk.empirical(result.network[ended], x)
+    found = before.new_full((len(network),), math.nan)
+    found[ended] = (squares(after - before) / squares(before)).sqrt()
+    return found
 
 
 def moves(first, last):

@@ -74,8 +74,8 @@ def jacobian(ensemble: Ensemble) -> JacobianMoments:
         = \begin{pmatrix} \mathbb{E} \|J\|_F^4 \\ \mathbb{E} \|J^\top J\|_F^2 \end{pmatrix} , \qquad
         \mathbb{E} \|J\|_F^2 = n_0 \prod_{l=1}^L \eta\, \frac{s_l^2 r_l}{n_{l-1}} ,
 
-    and to leading order inverse participation ranks add up,
-    :math:`\frac{1}{p_J} \approx \frac{1}{n_0} + \sum_l \bigl(\frac{1}{p_l} - \frac{1}{n_{l-1}}
+    and inverse participation ranks add up: their sum is a lower bound, attained to leading order,
+    :math:`\frac{1}{p_J} \ge \frac{1}{n_0} + \sum_l \bigl(\frac{1}{p_l} - \frac{1}{n_{l-1}}
     + \frac{\kappa}{n_l}\bigr)`.
 
     Parameters
