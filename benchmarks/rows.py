@@ -66,9 +66,9 @@ def inputs(count: int, width: int, device: str, *, dtype: torch.dtype = torch.fl
     return torch.randn(count, width, generator=torch.Generator(device).manual_seed(1), dtype=dtype, device=device)
 
 
-def sampling(n: int, law: spectra.Law, device: str) -> Contest:
+def sampling(n: int, law: spectra.Law, device: str, *, share: float = 1 / 4) -> Contest:
     W = torch.empty(n, n, device=device)
-    draw = partial(srlib.sample, (n, n), n / 4, law=law, dtype=torch.float32, device=device)
+    draw = partial(srlib.sample, (n, n), share * n, law=law, dtype=torch.float32, device=device)
     return Contest(draw, lambda: torch.nn.init.orthogonal_(W))
 
 
@@ -160,6 +160,17 @@ def table() -> list[Row]:
             )
             for n in (1024, 2048)
         ]
+    rows += [
+        Row(
+            f"sample-conditioned_gaussian-{n}",
+            f"draw a Gaussian matrix of stable rank n/5, n = {n}",
+            "`torch.nn.init.orthogonal_`",
+            "time ratio",
+            2,
+            partial(sampling, n, spectra.conditioned_gaussian, share=1 / 5),
+        )
+        for n in (256, 1024)
+    ]
     for widths, count in (((784, *[512] * 4), 100), ((784, *[1024] * 6), 60)):
         work = f"empirical kernel, 784 → {widths[1]} × {len(widths) - 1}, {count} inputs"
         key = f"{widths[1]}x{len(widths) - 1}"

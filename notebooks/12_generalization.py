@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Generalization bounds and compression: evidence
 #
-# Checks of G1 (what stable ranks do to the capacity in a norm-based generalization bound) and of G2 (what they say
-# about the error of compressing a whole network). Then small networks are trained from initializations of different
+# Checks of G1 (what stable ranks do to the capacity in a norm-based generalization bound), and of G2 and G3 (what they
+# say about the error of compressing a whole network). Then small networks are trained from initializations of different
 # stable rank, on true and on random labels, and two published bounds are evaluated on them, term by term. Both are
 # vacuous, that is, above 1; what can be asked is whether they order the networks as their generalization gaps do.
 
@@ -65,22 +65,20 @@ sampled, empirical = (partial(kind, seed=seed) for kind in (check.sampled, check
 
 # %%
 widths, ranks, norms = (9, 30, 26, 5), (3.5, 6.2, 2.8), (1.3, 0.6, 2.4)
-d, h = 3, 30
 networks = layers(widths, ranks, norms, draws, generator(0))
 x = torch.randn(40, 9, generator=generator(1))
 labels = torch.randint(5, (40,), generator=generator(1))
 F = measured.per_layer(torch.linalg.matrix_norm, networks)
 s = measured.per_layer(measured.spectral_norm, networks)
 p = measured.per_layer(rank.participation_rank, networks)
-factor = d**2 * h * math.log(d * h) * x.norm(dim=1).max() ** 2 / 0.5**2
+factor = 9 * 30 * math.log(90) * x.norm(dim=1).max() ** 2 / 0.5**2
 published = factor * s.square().prod(1) * (F / s).square().sum(1)  # G1
 found = bounds.norm_bound(networks, x, labels, margin=0.5).capacity
 text = "capacity of networks of three layers against norms of their matrices"
-wrong = {
-    "rank in place of stable rank": factor * s.square().prod(1) * (9 + 26 + 5),
-    "participation rank in place of stable rank": factor * s.square().prod(1) * p.sum(1),
-    "product of Frobenius norms": factor * F.square().prod(1),
-}
+square = s.square().prod(1)
+wrong = {"rank in place of stable rank": factor * square * (9 + 26 + 5)}
+wrong["participation rank in place of stable rank"] = factor * square * p.sum(1)
+wrong["product of Frobenius norms"] = factor * F.square().prod(1)
 check.exact("G1.capacity", text, found, published, wrong=wrong)
 
 
@@ -113,10 +111,8 @@ spectral = [log_capacity(r * u, norms) - base for u in up]
 frobenius = [log_capacity(r * u, norms / np.sqrt(u)) - base for u in up]
 rise, alike = np.log1p(0.2 * r / r.sum()), np.log1p(0.2 / 3) * np.ones(3)
 text = "change of the log capacity when one stable rank grows by a fifth, at fixed spectral or Frobenius norms"
-wrong = {
-    "the same in both cases": [rise, rise],
-    "all layers count alike": [alike, alike - np.log(1.2)],
-}
+wrong = {"the same in both cases": [rise, rise]}
+wrong["all layers count alike"] = [alike, alike - np.log(1.2)]
 predicted = [rise, rise - np.log(1.2)]  # G1
 check.exact("G1.elasticity", text, [spectral, frobenius], predicted, wrong=wrong)
 
@@ -126,17 +122,11 @@ check.exact("G1.elasticity", text, [spectral, frobenius], predicted, wrong=wrong
 
 
 # %%
-def largest_margin(networks, x, labels):
-    """Over all inputs and labels."""
-    every = [torch.full_like(labels, k) for k in range(networks.readout.shape[1])]
-    return torch.stack([bounds.margins(networks, x, y) for y in every]).amax((0, 2))
-
-
 e1, zero = torch.eye(4)[:1], torch.zeros(1, dtype=torch.int64)
 aligned = torch.diag(e1[0]).unsqueeze(0)
 tight = network(2 * aligned, 3 * aligned, pad(torch.tensor([[[1.0], [-1.0]]]), (0, 3)))
 cases = ((networks, x, labels), (tight, e1, zero))
-found = [bounds.norm_bound(*case, margin=largest_margin(*case)) for case in cases]
+found = [bounds.norm_bound(*case, margin=measured.largest_margin(*case)) for case in cases]
 floors = torch.cat([b.stable_ranks.sum(1) / 2 for b in found])
 reached = torch.cat([b.amplification * b.stable_ranks.sum(1) for b in found])
 text = "half the sum of stable ranks against the normalized capacity at the largest margin of a network"
@@ -155,11 +145,8 @@ networks = layers(widths, ranks, norms, networks_mean, generator(3), two_level)
 found = outputs(networks, inputs).square().sum(2).mean(1) / math.prod(norms) ** 2
 typical = math.prod(r / n for r, n in zip(ranks, widths, strict=False)) / 4  # G1
 text = "mean squared output over its largest possible value, two ReLU layers and a readout"
-wrong = {
-    "the Lipschitz bound": 1.0,
-    "rank in place of stable rank": 10 * 6 / 16 / 10 / 4,
-    "a gate after the readout": typical / 2,
-}
+wrong = {"the Lipschitz bound": 1.0, "rank in place of stable rank": 10 * 6 / 16 / 10 / 4}
+wrong["a gate after the readout"] = typical / 2
 sampled("G1.typical", text, found, typical, wrong=wrong)
 
 # %%
@@ -196,9 +183,7 @@ check.bound("G2.perturbation", text, changes, allowed, wrong=wrong)
 # %%
 small = torch.cat([p.relative.sum(1) <= 1 for p in found])
 changes, allowed = changes[small], (math.e - 1) * no_growth[small]
-text = (
-    "the same against e - 1 times the sum of relative changes, where that sum is at most 1"
-)
+text = "the same against e - 1 times the sum of relative changes, where that is at most 1"
 wrong = {"the constant 1.6": 1.6 * no_growth[small]}
 check.bound("G2.constant", text, changes, allowed, wrong=wrong)
 
@@ -242,27 +227,10 @@ cases = [
     (classes, torch.eye(2)[1:2], zero, 1),
     *((nets, sphere, y, j) for j in range(1, 8)),
 ]
-moved, allowed = [], []
-for net, inputs, target, j in cases:
-    after = bounds.margins(bounds.truncate(net, j), inputs, target)
-    moved.append((after - bounds.margins(net, inputs, target)).abs().amax(1))
-    sigma = measured.singular_values(net)
-    allowed.append(math.sqrt(2) * lipschitz(sigma) * following(sigma, j).sum(1))
-moved, allowed = torch.cat(moved), torch.cat(allowed)
+moved, allowed = measured.margin_changes(cases)
 text = "change of margins under truncation, against the square root of 2 times the bound on the output"
 wrong = {"without the square root of 2": allowed / math.sqrt(2)}
 check.bound("G2.margin", text, moved, allowed, wrong=wrong)
-
-# %%
-sizes = []
-for net in (nets, alone):
-    unit = math.sqrt(2) * len(net.matrices) * lipschitz(measured.singular_values(net))
-    for t in (0.2, 0.5, 0.9):
-        sizes.append(bounds.compressed_size(net, radius=1.0, margin=t * unit))
-counted = torch.cat([s.ranks.flatten() for s in sizes])
-promised = torch.cat([s.guarantee.flatten() for s in sizes])
-text = "ranks that keep all predictions of a given margin, against stable rank over squared tolerance"
-check.bound("G2.size", text, counted, promised, wrong={"half of it": promised / 2})
 
 # %% [markdown]
 # A matrix that is rebuilt from its inner products with $k$ random matrices: the mean squared error in its first
@@ -277,12 +245,50 @@ rebuilt = [bounds.random_projection(W, k, generator=g) for _ in range(projection
 v = torch.linalg.svd(W)[2][:, 0]  # every matrix's own first direction
 found = ((torch.stack(rebuilt) - W) @ v.unsqueeze(-1)).square().sum((-1, -2))
 text = "mean squared error of a 6 × 9 matrix of stable rank 1.6 rebuilt from 8 random inner products"
-wrong = {
-    "rank in place of stable rank": [(6 * 6 + 1) * s**2 / k] * 3,
-    "without the number of outputs": [(r + 1) * s**2 / k] * 3,
-    "without the signal's own share": [6 * r * s**2 / k] * 3,
-}
+wrong = {"rank in place of stable rank": 37, "without the number of outputs": r + 1}
+wrong["without the signal's own share"] = 6 * r
+wrong = {name: [value * s**2 / k] * 3 for name, value in wrong.items()}
 sampled("G2.projection", text, found, [(6 * r + 1) * s**2 / k] * 3, wrong=wrong)
+
+# %% [markdown]
+# ## Truncation and depth (G3)
+#
+# The bound that does not grow with depth: for the random networks and the single layer above, and for linear networks
+# in which gradient ascent looks for the largest error. Their layers have singular values 1, 1 and 0.6, and drop 0.6.
+# In the last three networks, of 1, 2 and 7 layers, a singular value of 0.6 decides between two classes: an input whose
+# class changes has a margin of at most $\sqrt2$ times the largest output times the largest singular value dropped.
+
+# %%
+adversaries = [measured.worst_truncation(count, 0.6, generator(15)) for count in (1, 2, 16)]
+cases = [*((nets, j, sphere) for j in range(1, 8)), (alone, 2, third)]
+cases += [(net, 2, x) for net, x in adversaries]
+cases += [(measured.deciding(count, 0.6), 1, torch.eye(2)[1:]) for count in (1, 2, 7)]
+rows = measured.truncated(cases)
+deep = [row[0].max().item() for row in rows[8:11]]
+print("largest errors found at depths 1, 2 and 16:", [f"{v:.2f}" for v in deep])
+error, allowed, largest, dropped, lost = map(torch.cat, zip(*rows, strict=True))
+text = "error of truncating all layers, in random networks and in adversarial ones of up to 16 layers, against G3"
+half = dropped / 2
+wrong = {"no error from the layers below": largest * dropped}
+wrong["singular values halved"] = largest * half / (1 - half.square()).sqrt()
+check.bound("G3.error", text, error, allowed, wrong=wrong)
+
+# %%
+text = "largest margin of an input whose class a truncation changes, against the singular values dropped"
+wrong = {"without the square root of 2": largest * dropped}
+wrong["nine tenths of it"] = 0.9 * math.sqrt(2) * largest * dropped
+check.bound("G3.tolerance", text, lost, math.sqrt(2) * largest * dropped, wrong=wrong)
+
+# %%
+sizes = []
+for net in (nets, alone):
+    unit = math.sqrt(2) * lipschitz(measured.singular_values(net))
+    for t in (0.2, 0.5, 0.9):
+        sizes.append(bounds.compressed_size(net, radius=1.0, margin=t * unit))
+counted = torch.cat([s.ranks.flatten() for s in sizes])
+promised = torch.cat([s.guarantee.flatten() for s in sizes])
+text = "ranks that keep all predictions of a given margin, against stable rank over squared tolerance"
+check.bound("G3.size", text, counted, promised, wrong={"half of it": promised / 2})
 
 # %% [markdown]
 # ## Trained networks
@@ -454,31 +460,24 @@ for i in chosen:
 before, after = split(at_start).mean(2), split(norm.stable_ranks).mean(2)
 fig = figures.trained_ranks(before, after)
 for kind, found in zip(kinds, after, strict=True):
-    for l in range(3):
-        print(f"{kind}, layer {l + 1}:", np.round(found[:, l]).astype(int))
+    print(f"{kind}, layers 1 to 3:", np.round(found).T.astype(int).tolist())
 
 # %% [markdown]
-# ## Compression of the trained networks (G2)
+# ## Compression of the trained networks (G2, G3)
 #
 # Every layer is truncated to the same rank. The error is the largest over the training digits.
 
 # %%
-ladder, rows = (4, 8, 12, 16, 24, 32, 48, 64, 96), []
-whole = outputs(trained, train)
-size = whole.norm(dim=2).amax(1)
+ladder = (4, 8, 12, 16, 24, 32, 48, 64, 96)
+found = measured.cut_to(ladder, trained, train, targets, radius)
+errors, survived, proved, from_ranks, best = found
+survived = survived / accuracy.unsqueeze(1)
 sigma, ranks = measured.singular_values(trained), norm.stable_ranks
-for j, cut in zip(ladder, measured.truncations(trained, ladder), strict=True):
-    rest = outputs(cut, train)
-    error = (rest - whole).norm(dim=2).amax(1) / size
-    kept = (rest.argmax(2) == targets).double().mean(1) / accuracy
-    share = ((ranks - 1) / j).sqrt().clamp(max=1) * (torch.tensor([128, 128, 128, 10]) > j)
-    allowed = (lipschitz(sigma) * v.sum(1) / size for v in (following(sigma, j), share))
-    rows.append((error, kept, *(radius * v for v in allowed)))
-errors, survived, proved, from_ranks = (torch.stack(v, 1) for v in zip(*rows, strict=True))
 gains = (ranks / torch.tensor([196, 128, 128, 128])).prod(1, keepdim=True).sqrt()
 text = "error of truncating all layers of trained networks to ranks from 4 to 96, over the training digits"
-wrong = {"mean gains in place of spectral norms": proved * gains}
-check.bound("G2.trained", text, errors, proved, wrong=wrong)
+for id, allowed in (("G2.trained", proved), ("G3.trained", best)):
+    wrong = {"mean gains in place of spectral norms": allowed * gains}
+    display(check.bound(id, text, errors, allowed, wrong=wrong))
 
 # %%
 hidden, j = ranks[:, :3], torch.tensor(ladder)[:, None, None]
@@ -487,8 +486,8 @@ text = "singular values of the trained layers against what their stable ranks al
 wrong = {"half the stable rank": (hidden / 2 / j).sqrt()}
 check.bound("G2.layers", text, found, ((hidden - 1) / j).sqrt(), wrong=wrong)
 
-# %% mystnb={"figure": {"caption": "Truncating whole networks. Top: largest error over the training digits, relative to the largest output, when every layer keeps $j$ directions (points, medians over networks), the proved bound with the singular values left out (solid), and with stable ranks only (dashed). Bottom: training accuracy that survives. True labels survive truncation to a few directions, random labels do not; the bound sees the initialization instead.", "name": "fig-network-truncation"}, "image": {"alt": "Four panels. Above: measured relative errors between 0.1 and 1, with bound lines 10 to 1000 times higher. Below: accuracy rises to 0.9 by 12 directions for true labels, except for He's start, while random labels need about 100."}} tags=["hide-input"]
-middle = [np.median(split(v), 2) for v in (errors, proved, from_ranks, survived)]
+# %% mystnb={"figure": {"caption": "Truncating whole networks. Top: largest error over the training digits, relative to the largest output, when every layer keeps $j$ directions (points, medians over networks), the proved bound with the singular values left out (solid, G3), and with stable ranks only (dashed, G2). Bottom: training accuracy that survives. True labels survive truncation to a few directions, random labels do not; the bound sees the initialization instead.", "name": "fig-network-truncation"}, "image": {"alt": "Four panels. Above: measured relative errors between 0.1 and 1, with bound lines 10 to 1000 times higher. Below: accuracy rises to 0.9 by 12 directions for true labels, except for He's start, while random labels need about 100."}} tags=["hide-input"]
+middle = [np.median(split(v), 2) for v in (errors, best, from_ranks, survived)]
 curves = {name: [v[:, i] for v in middle] for i, name in chosen.items()}
 fig = figures.network_truncation(ladder, curves)
 for kind, rest in zip(kinds, middle[-1][..., [3, 7]].round(1), strict=True):
@@ -504,9 +503,7 @@ needed = torch.tensor([*ladder, 128])[enough.double().argmax(1)]
 true, random = split(needed)
 print("directions needed, medians by initialization, true:", np.median(true, 1))
 print("directions needed, medians by initialization, random:", np.median(random, 1))
-text = (
-    "log2 of the rank that keeps 80 % of training accuracy, random labels minus true ones"
-)
+text = "log2 of the rank that keeps 80 % of the accuracy, random labels minus true ones"
 other_runs = np.log2(np.roll(true, 1, axis=1) / true).ravel()
 wrong = {"true labels against other networks with true labels": other_runs}
 found = by_labels(needed.double().log2())
@@ -526,12 +523,12 @@ for name, bound in (("norm", norm.value), ("compression", compression.value)):
     numbers |= {f"{name}-smallest": bound.min(), f"{name}-largest": bound.max()}
 numbers |= {"floor": 4**3 / 2 * 128 * math.log(4 * 128), "slope-trained": slope.mean()}
 numbers |= {"slope-start": slope_at_start.mean(), "smoothness": smoothness.max()}
-low, high = 10 ** split((proved / errors).log10())[0, ends, :, ladder.index(32)].mean(1)
+low, high = 10 ** split((best / errors).log10())[0, ends, :, ladder.index(32)].mean(1)
 numbers |= {"slack-low": low, "slack-high": high, "needed-true": np.median(true[:-1])}
 numbers |= {"needed-he": np.median(true[-1]), "needed-random": np.median(random)}
 for name, values in (("norm", log_norm), ("compression", log_compression)):
     numbers |= {f"ratio-{name}": 10 ** by_labels(values).mean()}
-numbers |= {"provable": 100 * provable.double().mean() / dense}
+numbers |= {"provable": 100 * provable.double().mean() / dense, "adversary": deep[-1]}
 for (name, scope), found in correlations.items():
     key = f"spearman-{name.split()[0]}-{scope.split()[0]}"
     numbers |= dict(zip((key, f"{key}-low", f"{key}-high"), found, strict=True))

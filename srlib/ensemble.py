@@ -16,7 +16,7 @@ from srlib import _validation, haar, spectra
 from srlib._types import BatchFactory
 from srlib.network import Network
 from srlib.spectra import Average, Law, Levels
-from srlib.spectra.law import each, levels
+from srlib.spectra.law import each, levels, matrices
 
 __all__ = ["Ensemble", "sample"]
 
@@ -38,7 +38,8 @@ def sample(
 
     with :math:`U, V` the first :math:`k = \min(m, n)` columns of independent Haar orthogonal matrices and
     :math:`\sigma` from the law. Where its levels say that at least half of the singular values are equal, as for
-    two-level and projector spectra, one Haar factor and a few directions of the other one suffice (M2).
+    two-level and projector spectra, one Haar factor and a few directions of the other one suffice (M2). A law may have
+    a way of its own to the whole matrix, as :func:`srlib.spectra.conditioned_gaussian` has at low stable rank (M5).
 
     Parameters
     ----------
@@ -87,6 +88,9 @@ def sample(
 
     compute = _validation.compute_dtype(dtype)
     options: BatchFactory = {"batch": batch, "generator": generator, "dtype": compute, "device": device}
+    whole = matrices(law, (m, n), r, options)
+    if whole is not None:
+        return (s * whole).contiguous().to(dtype)
     sigma = s * law((m, n), r, **options)
     tall = _tall(max(m, n), k, sigma, levels(law, (m, n), r), options)
     return (tall if m > n else tall.mT).contiguous().to(dtype)

@@ -201,6 +201,9 @@ EXAMPLES: dict[str, Callable[[Given], object]] = {
         g.tensor(g.batch, *g.widths[:2]), 3, **g.seeded
     ),
     "experiments.bounds.compression.truncate": lambda g: bounds.truncate(g.network(CLASSES), [3, 2, 1, 2]),
+    "experiments.bounds.compression.truncation_error": lambda g: bounds.truncation_error(
+        g.network(CLASSES), [3, 2, 1, 2], radius=g.take(3.0)
+    ),
     "experiments.bounds.cushions.compression_bound": lambda g: bounds.compression_bound(
         g.network(CLASSES), g.x, g.labels(g.count), margin=g.uniform(g.batch)
     ),
@@ -223,6 +226,7 @@ EXAMPLES: dict[str, Callable[[Given], object]] = {
     "experiments.expressivity.image.lengths": lambda g: expressivity.lengths(g.network(), g.circle),
     "experiments.expressivity.means.mean_gain": lambda g: expressivity.mean_gain(g.ensemble),
     "experiments.expressivity.means.mean_kinks": lambda g: expressivity.mean_kinks(g.ensemble, g.take(2.0)),
+    "experiments.expressivity.means.mean_vertices": lambda g: expressivity.mean_vertices(g.ensemble, 2),
     "experiments.gradient_flow.dynamics.GradientDescent": lambda g: gradient_flow.GradientDescent(
         g.gram(g.batch, 4, 6), g.uniform(g.batch)
     ).losses(g.tensor(g.batch, 4), [0, 3]),

@@ -89,6 +89,20 @@ def uniform_sphere(k: int, r: float, count: int, generator: torch.Generator, *, 
     return torch.cat([torch.ones(len(tail), 1, dtype=torch.float64), tail.sort(descending=True).values], dim=-1)
 
 
+def conditioned_matrices(m: int, n: int, r: float, count: int, generator: torch.Generator) -> Tensor:
+    """A uniform singular pair of size 1, beside it a corner on the sphere, kept by its determinant; one by one (M5)."""
+    kept = []
+    while len(kept) < count:
+        B = torch.randn(m - 1, n - 1, generator=generator, dtype=torch.float64)
+        B *= math.sqrt((r - 1) / B.square().sum())
+        left = [1 - sigma**2 for sigma in torch.linalg.svdvals(B).tolist()]
+        largest = (1 - (r - 1) / len(left)) ** len(left)
+        if min(left) > 0 and torch.rand(1, generator=generator).item() * largest < math.prod(left):
+            U, V = (haar(side, side, 1, generator)[0] for side in (m, n))
+            kept.append(U @ torch.block_diag(torch.ones(1, 1, dtype=B.dtype), B) @ V.T)
+    return torch.stack(kept)
+
+
 def forward(weights: list, readout: list, slope: float, x: list) -> tuple[list, list, float]:
     """One network at one input, number by number: post-activations, gates, output."""
     post, gates = [x], []

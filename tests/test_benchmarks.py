@@ -45,6 +45,7 @@ def test_the_dense_law_has_the_shape_of_the_simulated_one(generator):
     "build",
     [
         partial(rows.sampling, 20, spectra.power_law),
+        partial(rows.sampling, 20, spectra.conditioned_gaussian, share=1 / 5),
         partial(rows.empirical, (6, 9, 7), 5),
         partial(rows.large_products, (6, 9, 7), 5),
         partial(rows.own_products, (6, 9, 7), 5),

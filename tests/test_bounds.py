@@ -99,7 +99,7 @@ def test_perturbation_by_hand():
 def test_compressed_size_by_hand():
     W = torch.diag(torch.tensor([4.0, 2.0, 1.0])).double()
     size = bounds.compressed_size(network(W), radius=0.5, margin=2 * math.sqrt(2) * 0.3)
-    assert size.tolerance.item() == exactly(0.3)  # 0.6 sqrt 2 / (sqrt 2 x 1 x 0.5 x 4)
+    assert size.tolerance.item() == exactly(0.3)  # 0.6 sqrt 2 / (sqrt 2 x 0.5 x 4)
     assert size.ranks.tolist() == [[2]]  # 4 and 2 exceed 1.2
     assert size.guarantee[0].tolist() == exactly([21 / 16 / 0.09])
     assert size.parameters.item() == 9  # 2 x (3 + 3) is more than all entries
@@ -265,8 +265,9 @@ def test_deep_networks_stay_inside_the_floating_range(depth, norm):
     assert found.log_amplification.tolist() == pytest.approx([expected] * 2, rel=1e-6)
     assert found.amplification.isinf().all() == (norm == 1000.0)
     size = bounds.compressed_size(deep, radius=1.0, margin=0.1)
-    expected = math.log(0.1) - math.log(math.sqrt(2) * (depth + 1)) - depth * math.log(norm)
+    expected = math.log(0.1) - math.log(math.sqrt(2)) - depth * math.log(norm)
     assert size.log_tolerance.tolist() == pytest.approx([expected] * 2, rel=1e-6)
+    assert not bounds.truncation_error(deep, 0, radius=1.0).isnan().any()
     assert not bounds.compression_bound(deep, x, y, margin=0.1).log_capacity.isnan().any()
     double = deep.to(dtype=torch.float64)
     change = bounds.perturbation(double, double.with_parameters(1.001 * p for p in double.parameters), radius=1e-300)
@@ -361,6 +362,98 @@ def test_truncation_error_is_below_what_stable_ranks_allow(j, seed):
     for l, W in enumerate(networks.matrices):
         for b, r in enumerate(rank.stable_rank(W)):
             assert change.relative[b, l] <= rank.truncation_bound(r, j) + 1e-12
+
+
+def naive_truncation_error(networks, kept, radius):
+    """G3 (a), one network and one layer at a time."""
+    found = []
+    for b in range(networks.batch):
+        norms, dropped = [], []
+        for W, j in zip(networks.matrices, kept, strict=True):
+            sigma = torch.linalg.svdvals(W[b]).tolist()
+            norms.append(sigma[0])
+            dropped.append(sigma[j] / sigma[0] if j < len(sigma) else 0.0)
+        largest = max(dropped)
+        through = largest / math.sqrt(1 - largest**2) if largest < 1 else math.inf
+        found.append(radius * math.prod(norms) * min(math.sqrt(sum(t * t for t in dropped)), through))
+    return found
+
+
+@pytest.mark.parametrize("kept", [[1, 1, 1], [3, 2, 1], [7, 6, 4], [0, 2, 2], [9, 9, 2], [5, 5, 4]])
+def test_truncation_error_against_the_naive_one(kept):
+    networks = random_networks()
+    found = bounds.truncation_error(networks, kept, radius=2.0)
+    assert found.tolist() == exactly(naive_truncation_error(networks, kept, 2.0))
+    each = torch.tensor([kept, [1, 2, 3], [2, 2, 2]])  # each network its own
+    assert bounds.truncation_error(networks, each, radius=2.0)[0].item() == exactly(found[0].item())
+
+
+@given(j=st.integers(0, 7), slope=st.sampled_from([0.0, 0.3, 1.0, -0.5, -1.0]), seed=st.integers(0, 50))
+def test_truncation_error_is_never_exceeded(j, slope, seed):
+    networks = random_networks(slope=slope, seed=seed)
+    x = 3 * torch.nn.functional.normalize(gaussian(30, 9, seed=seed), dim=-1)
+    cut = bounds.truncate(networks, j)
+    allowed = bounds.truncation_error(networks, j, radius=3.0)
+    assert (errors(networks, cut, x) <= allowed * (1 + 1e-9) + 1e-12).all()
+    if j:  # what keeps nothing does not grow
+        assert (allowed <= bounds.perturbation(networks, cut, radius=3.0).bound * (1 + 1e-9) + 1e-12).all()
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, -0.7])
+def test_what_is_lost_by_truncation_was_not_in_the_output(slope):
+    """The step of G3 from which the tolerance follows, input by input."""
+    networks = random_networks(slope=slope)
+    x = torch.nn.functional.normalize(gaussian(200, 9), dim=-1)
+    before = feedforward.forward(networks, x).output
+    largest = torch.stack([torch.linalg.matrix_norm(W, 2) for W in networks.matrices]).prod(0).square().unsqueeze(1)
+    for j in range(1, 4):
+        sigma = [torch.linalg.svdvals(W) for W in networks.matrices]
+        dropped = torch.stack([s[:, j] / s[:, 0] for s in sigma]).amax(0).square().unsqueeze(1)
+        error = (feedforward.forward(bounds.truncate(networks, j), x).output - before).square().sum(-1)
+        assert (error <= dropped / (1 - dropped) * (largest - before.square().sum(-1))).all()
+
+
+def worst_truncation(depth, sigma, starts=16, steps=150, width=3):
+    """The largest error of truncation that gradient ascent finds in linear networks of unit layers."""
+    directions = gaussian(starts, depth, width).requires_grad_()
+    x = gaussian(starts, width, seed=1).requires_grad_()
+    ascent = torch.optim.Adam([directions, x], lr=0.05, maximize=True)
+
+    def error():
+        h = cut = torch.nn.functional.normalize(x, dim=-1)
+        for v in torch.nn.functional.normalize(directions, dim=-1).unbind(1):
+            h = h - (1 - sigma) * (h * v).sum(-1, keepdim=True) * v  # singular values 1, ..., 1, sigma
+            cut = cut - (cut * v).sum(-1, keepdim=True) * v
+        return (cut - h).norm(dim=-1)
+
+    for _ in range(steps):
+        ascent.zero_grad()
+        error().sum().backward()
+        ascent.step()
+    return error().max().item()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 16])
+def test_an_adversary_does_not_exceed_the_truncation_error_and_comes_close(depth):
+    """At depth 16 and sigma = 0.6 a sum over layers allows 9.6."""
+    found = worst_truncation(depth, 0.6)
+    W = torch.diag(torch.tensor([1.0, 1.0, 0.6], dtype=torch.float64))
+    allowed = bounds.truncation_error(network(*[W] * depth, slope=1.0), 2, radius=1.0).item()
+    assert allowed == exactly(0.6 if depth == 1 else 0.75)
+    assert 0.82 * allowed < found < allowed * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7])
+def test_no_larger_tolerance_keeps_all_predictions(depth):
+    """Two outputs whose difference is a direction just above or just below the tolerance."""
+    x, y = torch.tensor([[0.0, 1.0]]).double(), torch.tensor([0])
+    for share, survives in ((1.001, True), (0.999, False)):
+        readout = torch.tensor([[1.0, 0.6], [1.0, -0.6]]).double() / math.sqrt(2)
+        networks = network(*[torch.eye(2).double()] * (depth - 1), readout)
+        gamma = bounds.margins(networks, x, y).item()
+        size = bounds.compressed_size(networks, radius=1.0, margin=gamma / share)
+        assert size.ranks[0].tolist() == [2] * (depth - 1) + [2 if survives else 1]
+        assert (bounds.margins(bounds.truncate(networks, size.ranks), x, y).item() > 0) == survives
 
 
 def test_perturbation_bound_is_attained_and_a_planted_error_noticed():

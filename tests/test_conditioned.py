@@ -1,6 +1,7 @@
 """The Gaussian matrix conditioned on its stable rank (M3) and its limit (M4)."""
 
 import math
+from fractions import Fraction
 from unittest.mock import patch
 
 import numpy as np
@@ -24,6 +25,23 @@ every_law = pytest.mark.parametrize("law", LAWS)
 
 def draw(law, shape, r, *, seed=0, dtype=torch.float64, **options):
     return law(shape, r, generator=torch.Generator().manual_seed(seed), dtype=dtype, **options)
+
+
+def walked(shape, r, count, seed=0):
+    """Squared relative singular values but the first, by the walk whatever the phase."""
+    return conditioned._walk(shape, r, count, torch.Generator().manual_seed(seed))
+
+
+def proposed(shape, r):
+    return conditioned._proposal(min(shape), abs(shape[0] - shape[1]), r)
+
+
+def weights(proposal, count, generator):
+    """Logarithms of the weight of its proposals, from singular values."""
+    B = torch.randn(count, proposal.rows, proposal.columns, generator=generator, dtype=torch.float64)
+    B *= math.sqrt(proposal.square) / B.square().sum((1, 2), keepdim=True).sqrt()
+    left = 1 - torch.linalg.eigvalsh(B @ B.mT)
+    return torch.where((left > 0).all(-1), proposal.power * left.clamp(min=1e-300).log().sum(-1), -math.inf)
 
 
 def rejection(shape, r, count, generator, width=0.02):
@@ -135,11 +153,137 @@ def test_every_chain_of_a_batch_is_a_replicate_of_its_own():
 def test_the_walk_forgets_its_start(shape):
     def quartic(sweeps, seed):
         with patch.object(conditioned, "SWEEPS", sweeps):
-            return draw(conditioned_gaussian, shape, 4, batch=6_000, seed=seed).pow(4).sum(-1)
+            return walked(shape, 4, 6_000, seed).square().sum(-1)
 
     library, longer, short = quartic(conditioned.SWEEPS, 0), quartic(2 * conditioned.SWEEPS, 1), quartic(4, 2)
     assert stats.ks_2samp(library, longer).pvalue > 1e-4
     assert stats.ks_2samp(short, longer).pvalue < 1e-10
+
+
+#: Shape and stable rank by how they are drawn: corner or mirror, with the largest weight or a cap; the walk.
+METHODS = [
+    ((3, 3), 1.4, "corner", True),
+    ((12, 12), 2.6, "corner", True),
+    ((9, 5), 1.7, "corner", True),
+    ((32, 32), 7.4, "corner", False),
+    ((24, 96), 9.0, "corner", False),
+    ((6, 7), 5.0, "mirror", True),
+    ((8, 10), 7.2, "mirror", True),
+    ((4, 12), 3.7, "mirror", True),
+    ((12, 15), 9.3, "mirror", False),
+    ((16, 21), 13.0, "mirror", False),
+]
+every_method = pytest.mark.parametrize(("shape", "r", "which", "exact"), METHODS)
+
+
+@every_method
+def test_rejection_and_walk_are_one_law(shape, r, which, exact):  # M5
+    proposal, count = proposed(shape, r), 6_000
+    assert (proposal.mirrored, proposal.exact) == (which == "mirror", exact)
+    found = draw(conditioned_gaussian, shape, r, batch=count)[:, 1:].square()
+    assert torch.equal(found, draw(conditioned_gaussian, shape[::-1], r, batch=count)[:, 1:].square())
+    walk = walked(shape, r, count, seed=1)
+    for statistic in (lambda lam: lam[:, 0], lambda lam: lam[:, -1], lambda lam: lam.square().sum(-1)):
+        assert stats.ks_2samp(statistic(found), statistic(walk)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("shape", "r", "wrong"),
+    [
+        ((20, 20), 4.6, {"power": 0.0, "log_cap": 0.0}),
+        ((12, 12), 2.6, {"columns": 12}),
+        ((9, 5), 1.7, {"columns": 7}),
+        ((6, 7), 5.0, {"columns": 7}),
+        ((12, 15), 9.3, {"power": 0.0, "log_cap": 0.0}),
+        ((8, 10), 7.2, {"columns": 9}),
+    ],
+)
+def test_other_weights_and_corners_are_other_laws(shape, r, wrong):  # M5
+    right, options = proposed(shape, r), {"generator": torch.Generator().manual_seed(2), "dtype": torch.float64}
+    other = conditioned._spectra(right._replace(**wrong), 12_000, options | {"device": "cpu"})
+    walk = walked(shape, r, 12_000, seed=1)
+    assert stats.ks_2samp(other.square().sum(-1), walk.square().sum(-1)).pvalue < 1e-8
+
+
+@pytest.mark.parametrize(("rows", "columns", "square"), [(1, 1, 0.3), (2, 2, 0.5), (3, 5, 0.9), (15, 15, 2.0)])
+def test_mean_weight(rows, columns, square, generator):  # M5
+    found = math.exp(conditioned._log_mean(rows, columns, square))
+    if rows == 1:
+        assert found == pytest.approx(1 - square, rel=1e-15)
+    B = torch.randn(100_000, rows, columns, generator=generator, dtype=torch.float64)
+    B *= math.sqrt(square) / B.square().sum((1, 2), keepdim=True).sqrt()
+    determinants = torch.linalg.det(torch.eye(rows, dtype=B.dtype) - B @ B.mT)
+    error = determinants.std().item() / math.sqrt(len(B))
+    assert abs(determinants.mean().item() - found) < 5 * error + 1e-12
+    if rows > 1:
+        fewer = math.exp(conditioned._log_mean(rows, columns + 1, square))
+        assert abs(determinants.mean().item() - fewer) > 10 * error
+
+
+@pytest.mark.parametrize(("rows", "columns", "square"), [(255, 255, 50.2), (60, 60_000, 54), (63, 63, 1e-9)])
+def test_mean_weight_has_all_digits(rows, columns, square):
+    """Large terms cancel: by the same sum in fractions."""
+    total = term = Fraction(1)
+    for j in range(rows):
+        term *= -Fraction(square) * (rows - j) * (columns - j) / ((j + 1) * (rows * columns + 2 * j))
+        total += term
+    assert conditioned._log_mean(rows, columns, square) == pytest.approx(math.log(total), rel=1e-14)
+    assert math.isnan(conditioned._log_mean(2, 2, 1.9))
+
+
+@pytest.mark.parametrize(("rows", "columns", "square"), [(40, 40, 8.0), (40, 40, 9.9), (30, 90, 6.0)])
+def test_spread_of_the_weight_is_that_of_the_chebyshev_modes_beyond_the_trace(rows, columns, square):  # M5
+    theta = (np.arange(4096) + 0.5) * math.pi / 4096
+    mean, y = square / rows, rows / columns
+    log = np.log(1 - mean * (1 + y) - 2 * mean * math.sqrt(y) * np.cos(theta))
+    variance = sum(j * (2 * (log * np.cos(j * theta)).mean()) ** 2 / 2 for j in range(2, 2000))
+    assert conditioned._spread(rows, columns, square) == pytest.approx(math.sqrt(variance), rel=1e-9)
+    assert math.isnan(conditioned._spread(rows, columns, 1.001 * rows / (1 + math.sqrt(y)) ** 2))
+
+
+@every_method
+def test_weights_stay_below_the_cap_and_are_accepted_as_often_as_promised(shape, r, which, exact, generator):  # M5
+    proposal = proposed(shape, r)
+    below = weights(proposal, 20_000, generator) - proposal.log_cap
+    assert below.max() <= 1e-12
+    share = below.exp().mean().item()
+    assert share > (conditioned.BOUNDED if exact else conditioned.CAPPED)
+    if proposal.power == 1:
+        promised = conditioned._log_mean(proposal.rows, proposal.columns, proposal.square) - proposal.log_cap
+        assert share == pytest.approx(math.exp(promised), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("shape", "r"), [((64, 64), 0.24 * 64), ((12, 15), 9.3), ((64, 128), 0.3 * 64), ((64, 67), 0.85 * 64)]
+)
+def test_a_capped_weight_is_far_in_its_tail(shape, r, generator):
+    """Of 5,000 weights none comes near the cap, of a tail that is thinner than a Gaussian's."""
+    log_weight, proposal = weights(proposed(shape, r), 5_000, generator), proposed(shape, r)
+    spread = proposal.power * conditioned._spread(proposal.rows, proposal.columns, proposal.square)
+    assert log_weight.max() < proposal.log_cap - 0.5 * spread
+    assert not proposal.exact
+
+
+def test_large_matrices_do_without_the_walk():
+    assert proposed((4096, 4096), 800).log_cap < 0
+    with patch.object(conditioned, "_walk", side_effect=AssertionError):
+        sigma = draw(conditioned_gaussian, (300, 300), 45)
+    assert sigma.square().sum().item() == pytest.approx(45, rel=1e-13)
+
+
+@pytest.mark.parametrize(("size", "chains"), [(3, 1), (8, 40), (41, 1), (41, 7)])
+def test_pairs_in_blocks_move_as_they_do_one_by_one(size, chains):
+    lam = walked((size + 1, size + 3), 1 + size / 2, chains).T.contiguous()
+    moved = []
+    for pairs in (1, 2**12, 2**30):
+        with patch.object(conditioned, "PAIRS", pairs):
+            moved.append(lam.clone())
+            generator = torch.Generator().manual_seed(4)
+            for _ in range(20):
+                conditioned._sweep(moved[-1], 2, size + 3, generator)
+    assert (moved[0] != lam).float().mean() > 0.9
+    for other in moved[1:]:
+        torch.testing.assert_close(other, moved[0], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("k", [4, 24])

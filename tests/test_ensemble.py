@@ -50,6 +50,7 @@ def some_level(shape, stable_rank, *, batch=(), generator=None, dtype=None, devi
         (spectra.power_law, 2.25),
         (spectra.uniform_sphere, 2.25),
         (some_level, 2.25),
+        (spectra.conditioned_gaussian, 1.6),
     ],
 )
 @pytest.mark.parametrize("shape", [(4, 4), (4, 6), (6, 4)])
@@ -84,9 +85,11 @@ def entry_moments(W):
     return torch.stack([a, a * d, b * c, a**2, b**2, c**2, d**2, (a * b) ** 2 - (a**4 + b**4) / 6], 1)
 
 
-@pytest.mark.parametrize("law", [spectra.projector, spectra.uniform_sphere])
-def test_law_is_invariant_under_rotations(law, generator):
-    m, n, r = 3, 4, 2.25
+@pytest.mark.parametrize(
+    ("law", "r"), [(spectra.projector, 2.25), (spectra.uniform_sphere, 2.25), (spectra.conditioned_gaussian, 1.5)]
+)
+def test_law_is_invariant_under_rotations(law, r, generator):
+    m, n = 3, 4
     W = sample((m, n), r, law=law, batch=30_000, generator=generator, dtype=torch.float64)
     second = r / (m * n)
     rotation = srlib.haar.orthogonal(n, generator=generator, dtype=torch.float64)
@@ -101,7 +104,71 @@ def test_law_is_invariant_under_rotations(law, generator):
         resolve=0.2,
     )
     assert claim, claim
-    assert claim.noticeable < 0.12
+    assert claim.noticeable < 0.13
+
+
+CONDENSED = [
+    ((2, 2), 1.2),
+    ((2, 5), 1.4),
+    ((5, 5), 1.7),
+    ((4, 9), 1.9),
+    ((9, 4), 1.9),
+    ((40, 40), 8.5),
+    ((64, 40), 9.0),
+]
+
+
+@pytest.mark.parametrize(("shape", "r"), CONDENSED)
+@pytest.mark.parametrize("batch", [(), (2, 3), (0,), 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_condensed_matrices_need_no_frames(shape, r, batch, dtype, generator, monkeypatch):  # M5
+    monkeypatch.setattr(srlib.haar, "_reflections", None)
+    options = {"batch": batch, "generator": generator, "dtype": dtype}
+    W = sample(shape, r, spectral_norm=2.5, law=spectra.conditioned_gaussian, **options)
+    leading = (batch,) if isinstance(batch, int) else batch
+    assert (W.shape, W.dtype, W.is_contiguous()) == ((*leading, *shape), dtype, True)
+    if W.numel():
+        torch.testing.assert_close(srlib.stable_rank(W), torch.full(leading, r, dtype=dtype))
+        torch.testing.assert_close(norms(W), torch.full(leading, 2.5, dtype=dtype))
+
+
+@pytest.mark.parametrize(("shape", "r"), [((3, 3), 1.4), ((5, 3), 1.5), ((4, 6), 1.8)])
+def test_condensed_matrices_are_a_pair_and_a_corner(shape, r, generator):  # M5
+    count = 3_000
+    slow = naive.conditioned_matrices(*shape, r, count, generator)
+    options = {"batch": count, "generator": generator, "dtype": torch.float64}
+    found = sample(shape, r, law=spectra.conditioned_gaussian, **options)
+    k = min(shape)
+    upright = torch.zeros_like(slow)
+    upright[:, :k] = torch.linalg.svd(slow, full_matrices=False).Vh * torch.linalg.svdvals(slow).unsqueeze(-1)
+    wrong = {"one frame": upright, "signs of the pair": slow * slow[:, :1, :1].sign()}
+    wrong = {name: W.flatten(1) for name, W in wrong.items()}
+    claim = check.same_law("M5.tests", "t", slow.flatten(1), found.flatten(1), wrong=wrong, resolve=0.2)
+    assert claim, claim
+    uniform = sample(shape, r, law=spectra.uniform_sphere, **options)
+    slow, found, uniform = (torch.linalg.svdvals(W) for W in (slow, found, uniform))
+    claim = check.same_law("M5.tests", "t", slow, found, wrong={"uniform": uniform}, resolve=0.2)
+    assert claim, claim
+
+
+def test_a_law_is_asked_for_whole_matrices_first():
+    asked = []
+
+    def law(shape, stable_rank, **options):
+        asked.append("values")
+        return spectra.two_level(shape, stable_rank, **options)
+
+    def matrices(shape, stable_rank, *, batch, generator, dtype, device):
+        asked.append((shape, stable_rank, batch, dtype))
+        return torch.eye(*shape, dtype=dtype) if stable_rank == 3 else None
+
+    law.matrices = matrices
+    assert sample((3, 8), 3, spectral_norm=2, law=law, batch=(), dtype=torch.float16).equal(2 * torch.eye(3, 8).half())
+    assert asked == [((3, 8), 3.0, (), torch.float32)]
+    assert sample((3, 8), 2, law=law, batch=4).shape == (4, 3, 8)
+    assert asked[1:] == [((3, 8), 2.0, (4,), torch.float32), "values"]
+    for shape, r in [((5, 5), 1), ((5, 5), 5), ((6, 5), 4.5), ((5, 5), 3)]:  # ends, mirror, walk
+        assert spectra.conditioned_gaussian.matrices(shape, r, batch=2) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -304,15 +371,17 @@ def stepped(shape, stable_rank, **options):
     return sigma.expand(*batch, k).to(options["dtype"])
 
 
-@pytest.mark.parametrize("law", [*DRAWN, stepped])
-def test_only_the_given_generator_decides_a_draw_and_torchs_own_is_left_alone(law):
+@pytest.mark.parametrize(
+    ("law", "r"), [*((law, 2.5) for law in [*DRAWN, stepped]), (spectra.conditioned_gaussian, 1.6)]
+)
+def test_only_the_given_generator_decides_a_draw_and_torchs_own_is_left_alone(law, r):
     draws = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
         options = {"law": law, "batch": (2,), "generator": torch.Generator().manual_seed(0), "dtype": torch.float64}
-        draws.append(sample((7, 5), 2.5, **options))
-        network = Ensemble((5, 7, 6), 2.5, law=law).sample(2, generator=options["generator"])
+        draws.append(sample((7, 5), r, **options))
+        network = Ensemble((5, 7, 6), r, law=law).sample(2, generator=options["generator"])
         draws[-1] = torch.cat([part.flatten() for part in (draws[-1], *network.parameters)])
         assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(*draws)

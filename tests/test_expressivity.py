@@ -415,6 +415,126 @@ def test_mean_kinks_along_a_segment():
     )
 
 
+def naive_vertices(net, frame):
+    """Zeros of pairs of neurons on the sphere of a 3-plane, one network, gate pattern and pair at a time."""
+    counts = torch.zeros(net.batch, net.depth, dtype=torch.int64)
+    for b in range(net.batch):
+        cells = [(frame, torch.zeros(0, 3, dtype=F64))]
+        for l, W in enumerate(net.weights):
+            following = []
+            for features, walls in cells:
+                Z = W[b] @ features
+                for i, j in itertools.combinations(range(len(Z)), 2):
+                    point = torch.linalg.cross(Z[i], Z[j])
+                    counts[b, l] += sum(bool((side * walls @ point > 0).all()) for side in (1.0, -1.0))
+                for gates in itertools.product((1.0, 0.0), repeat=len(Z)):
+                    gates = torch.tensor(gates, dtype=F64)
+                    slopes = torch.where(gates > 0, 1.0, net.negative_slope)
+                    if (slopes != 0).sum() >= 3:  # or features vanish wherever two neurons do
+                        signed = (2 * gates - 1).unsqueeze(1) * Z
+                        following.append((slopes.unsqueeze(1) * Z, torch.cat([walls, signed])))
+            cells = following
+    return counts
+
+
+def mirrored(net):
+    """A network with the rows of every hidden layer but the last flipped in all ways, and the next layer's columns."""
+    sizes = [W.shape[1] for W in net.weights[:-1]]
+    signs = torch.tensor(list(itertools.product((1.0, -1.0), repeat=sum(sizes))), dtype=F64).split(sizes, 1)
+    one = torch.ones(len(signs[0]), net.widths[0], dtype=F64)
+    weights = [
+        W * left.unsqueeze(2) * right.unsqueeze(1)
+        for W, left, right in zip(net.weights, [*signs, torch.ones(1, 1, dtype=F64)], [one, *signs], strict=True)
+    ]
+    return Network(weights, net.readout.expand(len(one), -1), negative_slope=net.negative_slope)
+
+
+def in_triangles(net, frame, i, j, cuts=160):
+    """Common zeros of two neurons of layer 2 on the sphere, found on a fine triangulation of an octahedron."""
+    step = torch.arange(cuts + 1, dtype=F64) / cuts
+    u, v = torch.meshgrid(step, step, indexing="ij")
+    total = 0
+    for signs in itertools.product((1.0, -1.0), repeat=3):
+        grid = torch.stack([u, v, 1 - u - v], -1) * torch.tensor(signs, dtype=F64)
+        hidden = torch.nn.functional.leaky_relu(grid @ frame.mT @ net.weights[0][0].mT, net.negative_slope)
+        z = (hidden @ net.weights[1][0].mT)[..., [i, j]]
+        inside = (u + v <= 1 + 1e-9)[1:, 1:]
+        corners = [
+            (z[:-1, :-1], z[1:, :-1], z[:-1, 1:], (u + v)[:-1, :-1] < 1 - 1e-9),
+            (z[1:, 1:], z[1:, :-1], z[:-1, 1:], inside),
+        ]
+        for a, b, c, there in corners:
+            areas = [p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0] for p, q in ((a, b), (b, c), (c, a))]
+            around = torch.stack(areas, -1)
+            total += (((around > 0).all(-1) | (around < 0).all(-1)) & there).sum().item()
+    return total
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_the_naive_count_of_vertices_against_a_triangulation(slope):
+    net = drawn(slope, batch=1, widths=(3, 5, 2), ranks=2.0)
+    frame = torch.eye(3, dtype=F64)
+    assert naive_vertices(net, frame)[0].tolist() == [20, in_triangles(net, frame, 0, 1)]
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+def test_mean_vertices_over_all_mirrors_of_a_network(slope):
+    """X4 holds for the mean over mirrors of almost any network, not only for the mean over the model."""
+    ensemble = Ensemble((5, 4, 4, 3), 3.0, law=spectra.projector, negative_slope=slope)
+    predicted = expressivity.mean_vertices(ensemble, 3)
+    assert predicted.tolist() == [
+        12,
+        pytest.approx(12 if slope else 12 * 5 / 16),
+        pytest.approx(6 if slope else 6 * 25 / 256),
+    ]
+    net = ensemble.sample(1, generator=generator(2))
+    if slope:
+        net, predicted = Network(net.weights[:2], net.weights[2][:, 0], negative_slope=slope), predicted[:2]
+    mirrors = mirrored(net)
+    assert naive_vertices(mirrors, torch.eye(5, dtype=F64)[:, :3]).double().mean(0).tolist() == exactly(predicted)
+
+
+def exactly(values):
+    return [pytest.approx(v, rel=1e-12) for v in values.tolist()]
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+def test_mean_kinks_over_all_mirrors_of_a_network(slope):
+    ensemble = Ensemble((4, 3, 4, 5), 2.0, law=spectra.projector, negative_slope=slope)
+    found = kinks(mirrored(ensemble.sample(1, generator=generator())), circle(*torch.eye(4)[:2]))
+    assert found.crossings.double().mean(0).tolist() == exactly(expressivity.mean_kinks(ensemble))
+
+
+def test_mean_vertices_of_narrow_layers():
+    ensemble = Ensemble((4, 4, 3), 1.6)
+    net = ensemble.sample(2_000, generator=generator())
+    frame = haar.orthogonal(4, 3, generator=generator(1), dtype=F64)
+    found, predicted = naive_vertices(net[:300], frame)[:, 1:], expressivity.mean_vertices(ensemble, 3)[1:]
+    wrong = {"as for a circle": 6 * 11 / 16, "every gate open": 6.0}
+    claim = check.sampled("X4.tests", "pairs of zeros", found, predicted, wrong=wrong, resolve=2.0)
+    assert claim, claim
+
+
+@pytest.mark.parametrize("dimension", [2, 3, 5])
+def test_mean_vertices_against_all_patterns_of_gates(dimension):
+    ensemble = Ensemble((6, 6, 5, 8), (5.5, 4.2, 4.5))
+    open_ = [1.0]
+    for n in ensemble.widths[1:-1]:
+        patterns = [sum(gates) >= dimension for gates in itertools.product((0, 1), repeat=n)]
+        open_.append(open_[-1] * sum(patterns) / len(patterns))
+    subsets = [len(list(itertools.combinations(range(n), dimension - 1))) for n in ensemble.widths[1:]]
+    expected = [2 * c * p for c, p in zip(subsets, open_, strict=True)]
+    assert expressivity.mean_vertices(ensemble, dimension).tolist() == pytest.approx(expected, rel=1e-12)
+    if dimension == 2:
+        assert expressivity.mean_kinks(ensemble).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_mean_vertices_of_wide_layers():
+    found = expressivity.mean_vertices(Ensemble((5000,) * 3, 400), 300)
+    assert found.tolist() == [math.inf] * 2
+    assert expressivity.mean_vertices(Ensemble((5000,) * 3, 400), 3).tolist() == [5000 * 4999] * 2
+
+
 def test_rank_one_breaks_the_law():
     found = kinks(Ensemble((6, 8, 8, 8), 1.0).sample(4_000, generator=generator()), curves(6)["circle"])
     assert (found.counts[:, 0] == 16).all()
@@ -497,6 +617,22 @@ def test_points_of_the_curves():
             ValueError,
             "spherical_length must be positive, got 0",
             lambda: expressivity.mean_kinks(Ensemble((3, 4), 2), 0),
+        ),
+        (
+            TypeError,
+            "dimension must be an integer, got 2.5",
+            lambda: expressivity.mean_vertices(Ensemble((3, 4), 2), 2.5),
+        ),
+        (ValueError, "dimension must be at least 2, got 1", lambda: expressivity.mean_vertices(Ensemble((3, 4), 2), 1)),
+        (
+            ValueError,
+            "rank of at least the dimension 3, got 2",
+            lambda: expressivity.mean_vertices(Ensemble((3, 4), 2, law=spectra.projector), 3),
+        ),
+        (
+            ValueError,
+            "rank of at least the dimension 2, got 1",
+            lambda: expressivity.mean_vertices(Ensemble((3, 4), 1, law=spectra.uniform_sphere), 2),
         ),
         (ValueError, "with levels", lambda: expressivity.mean_gain(Ensemble((3, 4), 2, law=spectra.uniform_sphere))),
     ],

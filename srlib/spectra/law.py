@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from srlib import _validation
-from srlib._types import Device, Factory, Sizes
+from srlib._types import BatchFactory, Device, Factory, Sizes
 
 __all__ = ["Average", "Law", "Levels", "deterministic", "mean_quartic_trace"]
 
@@ -26,6 +26,11 @@ class Law(Protocol):
     A law that does not draw may say so by an attribute ``levels(shape, stable_rank)``, which returns its
     :class:`Levels`; :func:`deterministic` makes such a law. Averages over it are then exact, and samples and exact
     simulations cheaper. Without the attribute a law is taken for one that draws.
+
+    A law that has a shorter way to the whole matrix than singular values between Haar frames may offer it by an
+    attribute ``matrices(shape, stable_rank, *, batch, generator, dtype, device)``. It returns matrices of spectral
+    norm 1, shape ``(*batch, m, n)``, of the law that the frames would give them, or ``None`` where it has no such way
+    at this shape and stable rank. :func:`srlib.sample` asks it first; without the attribute it takes the frames.
 
     Parameters
     ----------
@@ -129,6 +134,16 @@ def kept(compute: Callable[..., T]) -> Callable[..., T]:
     return call
 
 
+def offering(matrices: Callable[..., Tensor | None]) -> Callable[[L], L]:
+    """Give a law of this package a way of its own to the whole matrix."""
+
+    def offer(law: L) -> L:
+        vars(law)["matrices"] = matrices
+        return law
+
+    return offer
+
+
 def deterministic(spectrum: Callable[[tuple[int, int], float], Spectrum]) -> _Deterministic:
     """Make a law that does not draw from its spectrum.
 
@@ -185,6 +200,12 @@ def levels(law: Law, shape: tuple[int, int], stable_rank: float) -> Levels | Non
     """Return the levels of a law, ``None`` of one that draws."""
     own = getattr(law, "levels", None)
     return None if own is None else Levels(*own(shape, stable_rank))
+
+
+def matrices(law: Law, shape: tuple[int, int], stable_rank: float, options: BatchFactory) -> Tensor | None:
+    """Return what a law draws in a way of its own, ``None`` if it has none."""
+    own = getattr(law, "matrices", None)
+    return None if own is None else cast("Tensor | None", own(shape, stable_rank, **options))
 
 
 def each(compute: Callable[..., T], law: Law, layers: Sequence[tuple[tuple[int, int], float]]) -> list[T]:

@@ -35,7 +35,7 @@ def checked_at(network: Network, x: Tensor) -> tuple[Network, Tensor]:
 
 
 class Trace(NamedTuple):
-    """Features h_0, ..., h_{d-1}, diagonals of D_1, ..., D_{d-1}, and x^1, ..., x^d before them, the outputs last."""
+    """Features h_0, ..., h_{d-1}, diagonals of D_1, ..., D_{d-1}, and z_1, ..., z_d before them, the outputs last."""
 
     post: list[Tensor]
     gates: list[Tensor]

@@ -28,16 +28,16 @@ class CompressionBound:
     margin_loss
         Fraction of training inputs whose margin is at most :math:`\gamma`, shape ``(batch,)``.
     contraction
-        Activation contraction :math:`c`, the largest :math:`\|x^l\| / \|\varphi(x^l)\|`, shape ``(batch,)``.
+        Activation contraction :math:`\chi`, the largest :math:`\|z_l\| / \|\varphi(z_l)\|`, shape ``(batch,)``.
     log_output
         :math:`\log\bigl(\max_x \|f(x)\|^2 / \gamma^2\bigr)`, shape ``(batch,)``.
     layer_cushions
-        :math:`\mu_l`, the smallest :math:`\|W_l h_{l-1}\| / (\|W_l\|_F \|h_{l-1}\|)`, shape ``(batch, d)``.
+        :math:`\psi_l`, the smallest :math:`\|W_l h_{l-1}\| / (\|W_l\|_F \|h_{l-1}\|)`, shape ``(batch, d)``.
     interlayer_cushions
-        :math:`\mu_{l\to} = \min(n_l^{-1/2}, \min_{j>l} \mu_{l,j})` with :math:`\mu_{l,j}` the smallest
-        :math:`\|x^j\| / (\|J^{l,j}\|_F \|x^l\|)`, shape ``(batch, d)``.
+        :math:`\psi_{l\to} = \min(n_l^{-1/2}, \min_{j>l} \psi_{l,j})` with :math:`\psi_{l,j}` the smallest
+        :math:`\|z_j\| / (\|J^{l,j}\|_F \|z_l\|)`, shape ``(batch, d)``.
     samples
-        Number :math:`m` of training inputs.
+        Number :math:`N` of training inputs.
     """
 
     margin_loss: Tensor
@@ -54,7 +54,7 @@ class CompressionBound:
 
     @property
     def cushioning(self) -> Tensor:
-        r""":math:`\sum_l 1 / (\mu_l \mu_{l\to})^2`, shape ``(batch,)``."""
+        r""":math:`\sum_l 1 / (\psi_l \psi_{l\to})^2`, shape ``(batch,)``."""
         return self._log_cushioning.exp()
 
     @property
@@ -70,12 +70,12 @@ class CompressionBound:
 
     @property
     def capacity(self) -> Tensor:
-        r""":math:`c^2 d^2 \max_x \|f(x)\|^2 / \gamma^2 \cdot \sum_l (\mu_l \mu_{l\to})^{-2}`, shape ``(batch,)``."""
+        r""":math:`\chi^2 d^2 \max_x \|f(x)\|^2 / \gamma^2 \cdot \sum_l (\psi_l \psi_{l\to})^{-2}`, ``(batch,)``."""
         return self.log_capacity.exp()
 
     @property
     def excess(self) -> Tensor:
-        """What the bound allows the test error above the margin loss, the root of the capacity over m."""
+        """What the bound allows the test error above the margin loss, the root of the capacity over N."""
         return ((self.log_capacity - math.log(self.samples)) / 2).exp()
 
     @property
@@ -96,13 +96,13 @@ def compression_bound(
 
     .. math::
 
-        L_0(\tilde f) \le \hat L_\gamma(f) + \tilde O\Biggl(\sqrt{\frac{c^2 d^2 \max_x \|f(x)\|^2}{\gamma^2 m}
-        \sum_{l=1}^d \frac1{\mu_l^2 \mu_{l\to}^2}}\Biggr) ,
+        E_0(\tilde f) \le \hat E_\gamma(f) + \tilde O\Biggl(\sqrt{\frac{\chi^2 d^2 \max_x \|f(x)\|^2}{\gamma^2 N}
+        \sum_{l=1}^d \frac1{\psi_l^2 \psi_{l\to}^2}}\Biggr) ,
 
     where :math:`\tilde f` is a randomly compressed version of :math:`f`, to which alone the bound applies; it asks
     for an interlayer smoothness of at least :math:`3d` (:func:`interlayer_smoothness`). Constant and logarithms are
-    not given; they are set to 1 here. With :math:`x^l = W_l h_{l-1}` the pre-activations, :math:`J^{l,j}` is the
-    Jacobian of :math:`x^j` as a function of :math:`x^l`. Stable ranks enter through :math:`\mu_l \le r_l^{-1/2}`.
+    not given; they are set to 1 here. With :math:`z_l = W_l h_{l-1}` the pre-activations, :math:`J^{l,j}` is the
+    Jacobian of :math:`z_j` as a function of :math:`z_l`. Stable ranks enter through :math:`\psi_l \le r_l^{-1/2}`.
 
     Parameters
     ----------
@@ -162,10 +162,10 @@ def interlayer_smoothness(
 ) -> Tensor:
     r"""Interlayer smoothness: how nearly linear the layers are under noise.
 
-    .. math:: \rho = \min_{x,\, l < j} \frac{\|\xi\| \|x^j\|}{\|x^l\| \|x^j(x^l + \xi) - J^{l,j} (x^l + \xi)\|} ,
+    .. math:: \min_{x,\, l < j} \frac{\|\xi\| \|z_j\|}{\|z_l\| \|z_j(z_l + \xi) - J^{l,j} (z_l + \xi)\|} ,
 
-    with one Gaussian direction :math:`\xi` for each input and :math:`l`, of length ``noise`` :math:`\cdot \|x^l\|`.
-    The compression bound asks for :math:`\rho \ge 3d`, for the noise that its compression makes.
+    with one Gaussian direction :math:`\xi` for each input and :math:`l`, of length ``noise`` :math:`\cdot \|z_l\|`.
+    The compression bound asks for at least :math:`3d`, for the noise that its compression makes.
 
     Parameters
     ----------
@@ -214,8 +214,8 @@ def interlayer_smoothness(
             linear = (D * linear) @ W.mT  # J^{l,j} of what moved
             gap = (found - linear).norm(dim=-1)
             rounding = 100 * torch.finfo(x.dtype).eps * linear.norm(dim=-1)
-            rho = torch.where(gap <= rounding, math.inf, noise * target.norm(dim=-1) / gap)
-            smoothness = torch.minimum(smoothness, rho.amin(-1))
+            ratio = torch.where(gap <= rounding, math.inf, noise * target.norm(dim=-1) / gap)
+            smoothness = torch.minimum(smoothness, ratio.amin(-1))
     return smoothness
 
 

@@ -26,15 +26,15 @@ class NormBound:
     margin_loss
         Fraction of training inputs whose margin is at most :math:`\gamma`, shape ``(batch,)``.
     log_amplification
-        :math:`\log\bigl(B^2 \prod_l \|W_l\|_2^2 / \gamma^2\bigr)`, shape ``(batch,)``.
+        :math:`\log\bigl(B^2 \prod_l s_l^2 / \gamma^2\bigr)`, shape ``(batch,)``.
     stable_ranks
         :math:`r_l = \|W_l\|_F^2 / \|W_l\|_2^2`, shape ``(batch, d)``.
     architecture
-        :math:`d^2 h \ln(dh)` for :math:`d` layers of at most :math:`h` outputs.
+        :math:`d^2 \bar n \ln(d \bar n)` for :math:`d` layers of at most :math:`\bar n` outputs.
     confidence
-        :math:`\ln(dm / \delta)`.
+        :math:`\ln(dN / \xi)`.
     samples
-        Number :math:`m` of training inputs.
+        Number :math:`N` of training inputs.
     """
 
     margin_loss: Tensor
@@ -46,7 +46,7 @@ class NormBound:
 
     @property
     def amplification(self) -> Tensor:
-        r""":math:`B^2 \prod_l \|W_l\|_2^2 / \gamma^2`, shape ``(batch,)``."""
+        r""":math:`B^2 \prod_l s_l^2 / \gamma^2`, shape ``(batch,)``."""
         return self.log_amplification.exp()
 
     @property
@@ -56,12 +56,12 @@ class NormBound:
 
     @property
     def capacity(self) -> Tensor:
-        r""":math:`d^2 h \ln(dh) \cdot B^2 \prod_l \|W_l\|_2^2 / \gamma^2 \cdot \sum_l r_l`, shape ``(batch,)`` (G1)."""
+        r""":math:`d^2 \bar n \ln(d \bar n) \cdot B^2 \prod_l s_l^2 / \gamma^2 \cdot \sum_l r_l`, ``(batch,)`` (G1)."""
         return self.log_capacity.exp()
 
     @property
     def excess(self) -> Tensor:
-        """What the bound allows the test error above the margin loss, the root of capacity and confidence over m."""
+        """What the bound allows the test error above the margin loss, the root of capacity and confidence over N."""
         confidence = torch.full_like(self.log_capacity, self.confidence).log()
         return ((torch.logaddexp(self.log_capacity, confidence) - math.log(self.samples)) / 2).exp()
 
@@ -83,11 +83,11 @@ def norm_bound(
 
     .. math::
 
-        L_0(f) \le \hat L_\gamma(f) + O\Biggl(\sqrt{\frac1m \Bigl( d^2 h \ln(dh)\,
+        E_0(f) \le \hat E_\gamma(f) + O\Biggl(\sqrt{\frac1N \Bigl( d^2 \bar n \ln(d \bar n)\,
         \frac{B^2 \prod_l \|W_l\|_2^2}{\gamma^2} \sum_{l=1}^d \frac{\|W_l\|_F^2}{\|W_l\|_2^2}
-        + \ln\frac{dm}\delta \Bigr)}\Biggr)
+        + \ln\frac{dN}\xi \Bigr)}\Biggr)
 
-    for ReLU networks of :math:`d` layers, with probability :math:`1 - \delta` over the training set, simultaneously
+    for ReLU networks of :math:`d` layers, with probability :math:`1 - \xi` over the training set, simultaneously
     for all weights. The constant in :math:`O` is not given; it is set to 1 here, so the numbers compare networks and
     give an order of magnitude, not a guarantee. The margin has to be fixed before the data are seen or a grid of
     margins covered; the logarithm that this costs is left out too.
@@ -101,7 +101,7 @@ def norm_bound(
     margin
         :math:`\gamma > 0`, one number or one for each network.
     delta
-        :math:`\delta \in (0, 1)`.
+        :math:`\xi \in (0, 1)`, how often the bound may fail.
 
     Returns
     -------

@@ -15,16 +15,16 @@ __all__ = ["Perturbation", "perturbation"]
 
 @dataclass(frozen=True, eq=False)
 class Perturbation:
-    r"""Bounds on the change of a network's output when its weights change from :math:`W_l` to :math:`W_l + U_l` (G2).
+    r"""Bounds on the change of the output when weights change from :math:`W_l` to :math:`W_l + \Delta_l` (G2).
 
     Parameters
     ----------
     relative
-        :math:`\varepsilon_l = \|U_l\|_2 / \|W_l\|_2`, shape ``(batch, d)``.
+        :math:`\varepsilon_l = \|\Delta_l\|_2 / s_l`, shape ``(batch, d)``.
     growth
-        :math:`g_l = \|W_l + U_l\|_2 / \|W_l\|_2`, shape ``(batch, d)``; at most 1 after a truncation.
+        :math:`\Gamma_l = \|W_l + \Delta_l\|_2 / s_l`, shape ``(batch, d)``; at most 1 after a truncation.
     log_scale
-        :math:`\log\bigl(B \prod_l \|W_l\|_2\bigr)`, shape ``(batch,)``.
+        :math:`\log\bigl(B \prod_l s_l\bigr)`, shape ``(batch,)``.
     """
 
     relative: Tensor
@@ -33,23 +33,23 @@ class Perturbation:
 
     @property
     def scale(self) -> Tensor:
-        r""":math:`B \prod_l \|W_l\|_2`, shape ``(batch,)``."""
+        r""":math:`B \prod_l s_l`, shape ``(batch,)``."""
         return self.log_scale.exp()
 
     @property
     def bound(self) -> Tensor:
-        r""":math:`B \prod_l \|W_l\|_2 \cdot \sum_l \varepsilon_l \prod_{i<l} g_i`, shape ``(batch,)``."""
+        r""":math:`B \prod_l s_l \cdot \sum_l \varepsilon_l \prod_{i<l} \Gamma_i`, shape ``(batch,)``."""
         before = torch.cat([torch.zeros_like(self.growth[:, :1]), self.growth[:, :-1].log()], -1).cumsum(-1)
         return (self.log_scale + (self.relative.log() + before).logsumexp(-1)).exp()  # G2 (a)
 
     @property
     def product(self) -> Tensor:
-        r""":math:`B \prod_l \|W_l\|_2 \cdot (\prod_l (1 + \varepsilon_l) - 1)`, which the growth does not enter."""
+        r""":math:`B \prod_l s_l \cdot (\prod_l (1 + \varepsilon_l) - 1)`, which the growth does not enter."""
         return (self.log_scale + torch.expm1(self.relative.log1p().sum(-1)).log()).exp()  # G2 (a)
 
     @property
     def published(self) -> Tensor:
-        r""":math:`e B \prod_l \|W_l\|_2 \sum_l \varepsilon_l` if all :math:`\varepsilon_l \le 1/d`, else infinity."""
+        r""":math:`e B \prod_l s_l \sum_l \varepsilon_l` if all :math:`\varepsilon_l \le 1/d`, else infinity."""
         small = (self.relative <= 1 / self.relative.shape[-1]).all(-1)
         return torch.where(small, (1 + self.log_scale + self.relative.sum(-1).log()).exp(), math.inf)
 
@@ -57,7 +57,7 @@ class Perturbation:
 def perturbation(network: Network, perturbed: Network, *, radius: float) -> Perturbation:
     r"""Bounds on how far a change of the weights moves the output, for all inputs of norm at most the radius (G2).
 
-    .. math:: \|f_{W+U}(x) - f_W(x)\| \le B \prod_l \|W_l\|_2 \sum_l \varepsilon_l \prod_{i<l} g_i .
+    .. math:: \|f'(x) - f(x)\| \le B \prod_l s_l \sum_l \varepsilon_l \prod_{i<l} \Gamma_i .
 
     Parameters
     ----------

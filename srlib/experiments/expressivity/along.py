@@ -46,7 +46,7 @@ def kinks(network: Network, curve: Curve) -> Kinks:
 
     On a piece of the curve on which no neuron of the layers before changes its gate, the pre-activations are
 
-    .. math:: t A + B \qquad\text{or}\qquad \cos t\, A + \sin t\, B + C
+    .. math:: t\, C_1 + C_0 \qquad\text{or}\qquad \cos t\, C_1 + \sin t\, C_2 + C_0
 
     with known coefficients, so their zeros are known in closed form. They divide the piece; on each part the gates
     are constant, and the features of the next layer are again of this form. A neuron that touches zero without

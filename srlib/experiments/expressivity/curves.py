@@ -20,7 +20,7 @@ _ZERO = 1e-11
 class Curve:
     r"""A curve of inputs that is affine or circular between its knots.
 
-    Between the knots :math:`t_s` and :math:`t_{s+1}` it is :math:`t\,c_0 + c_1`, or :math:`\cos t\,c_0 + \sin t\,c_1`
+    Between the knots :math:`t_s` and :math:`t_{s+1}` it is :math:`t\,C_1 + C_0`, or :math:`\cos t\,C_1 + \sin t\,C_2`
     if ``circular``. Made by :func:`segment`, :func:`polyline` and :func:`circle`.
 
     Parameters
@@ -28,7 +28,7 @@ class Curve:
     knots
         Increasing parameters :math:`t_0 < \dots < t_S`, shape ``(S + 1,)``, float64.
     coefficients
-        :math:`(c_0, c_1)` between them, shape ``(S, 2, n_0)``, float64.
+        :math:`(C_1, C_0)` or :math:`(C_1, C_2)` between them, shape ``(S, 2, n_0)``, float64.
     circular
         Whether the two basis functions are cosine and sine.
     closed

@@ -32,7 +32,7 @@ def lengths(network: Network, curve: Curve) -> Lengths:
     r"""Length of a curve's image in every layer, and of the image's direction, exactly from its pieces.
 
     A straight piece has the length of its chord. A circular piece becomes an elliptic arc
-    :math:`\cos t\, A + \sin t\, B`, whose length is an incomplete elliptic integral. Directions move on a great
+    :math:`\cos t\, C_1 + \sin t\, C_2`, whose length is an incomplete elliptic integral. Directions move on a great
     circle in both cases, so the spherical length of a piece is the angle between its ends.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Means over the random model: kinks along a curve and lengths of its image (X1, X2)."""
+"""Means over the random model: kinks along a curve and on slices, lengths of a curve's image (X1, X2, X4)."""
 
 import math
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from srlib import _validation
 from srlib.ensemble import Ensemble
 from srlib.spectra.law import levels
 
-__all__ = ["mean_gain", "mean_kinks"]
+__all__ = ["mean_gain", "mean_kinks", "mean_vertices"]
 
 
 def mean_kinks(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> Tensor:
     r"""Mean number of sign changes of every layer's neurons along a curve of given spherical length.
 
-    .. math:: \mathbb{E} N_l = \frac{n_l}{\pi}\, \Lambda \prod_{j < l} \kappa_j , \qquad
-              \kappa_j = 1 - (n_j + 1)\, 2^{-n_j} \text{ for ReLU, } 1 \text{ otherwise,}
+    .. math:: \mathbb{E} K_l = \frac{n_l}{\pi}\, \Lambda_0 \prod_{i < l} \pi^{(2)}_i , \qquad
+              \pi^{(2)}_i = 1 - (n_i + 1)\, 2^{-n_i} \text{ for ReLU, } 1 \text{ otherwise,}
 
     whatever the spectra of the layers, as long as their ranks are at least 2.
 
@@ -27,7 +27,7 @@ def mean_kinks(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> Ten
     ensemble
         The random model.
     spherical_length
-        Length :math:`\Lambda` of the curve's direction: :math:`2\pi` for a great circle, the angle between its ends
+        Length :math:`\Lambda_0` of the curve's direction: :math:`2\pi` for a great circle, the angle between its ends
         for a segment.
 
     Returns
@@ -51,8 +51,69 @@ def mean_kinks(ensemble: Ensemble, spherical_length: float = 2 * math.pi) -> Ten
     if min(ensemble.stable_ranks) == 1:
         raise ValueError("every layer must have stable rank above 1: the image of a curve under rank 1 has no angles")
     n = torch.tensor(ensemble.widths[1:], dtype=torch.float64, device="cpu")
-    kappa = 1 - (n + 1) * 0.5**n if ensemble.negative_slope == 0 else torch.ones_like(n)  # X1 (b): gates of rank 0, 1
-    return n * length / math.pi * (kappa.cumprod(0) / kappa)  # X1 (c)
+    return n * length / math.pi * _survive(ensemble, 2)  # X1 (c)
+
+
+def mean_vertices(ensemble: Ensemble, dimension: int) -> Tensor:
+    r"""Mean number of points on a slice of inputs where neurons of one layer vanish together (X4).
+
+    .. math:: 2 \binom{n_l}{j - 1} \prod_{i < l} \pi^{(j)}_i , \qquad
+              \pi^{(j)}_i = \mathbb{P}(\mathrm{Bin}(n_i, \tfrac12) \ge j) \text{ for ReLU, } 1 \text{ otherwise:}
+
+    the points of the unit sphere in a :math:`j`-dimensional space of inputs where some :math:`j - 1` neurons of layer
+    :math:`l` are zero and the features before them are not, whatever the spectra of the layers, as long as their ranks
+    are at least :math:`j`. At :math:`j = 2` these are the sign changes on a great circle (:func:`mean_kinks`).
+
+    Parameters
+    ----------
+    ensemble
+        The random model. A law that draws is taken to give the ranks.
+    dimension
+        :math:`j \ge 2`.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(L,)``, float64.
+
+    Raises
+    ------
+    TypeError
+        If the dimension is not an integer.
+    ValueError
+        If the dimension is below 2, or a layer has a lower rank.
+
+    Examples
+    --------
+    >>> mean_vertices(Ensemble((3, 4, 4, 4), [1.5, 2, 4]), 3)  # 2 x 6 in the first layer; 5 patterns of 16 are open
+    tensor([12.0000,  3.7500,  1.1719], dtype=torch.float64)
+    """
+    dimension = _validation.width(dimension, "dimension")
+    if dimension < 2:
+        raise ValueError(f"dimension must be at least 2, got {dimension}")
+    for shape, r in ensemble.layers:
+        if (least := _rank(ensemble, shape, r)) < dimension:
+            raise ValueError(f"every layer must have a rank of at least the dimension {dimension}, got {least}")
+    choices = [math.comb(n, dimension - 1) for n in ensemble.widths[1:]]
+    points = [2.0 * c if c < 2**1000 else math.inf for c in choices]
+    return torch.tensor(points, dtype=torch.float64, device="cpu") * _survive(ensemble, dimension)  # X4
+
+
+def _rank(ensemble: Ensemble, shape: tuple[int, int], r: float) -> int:
+    """Rank of a layer's matrices, full for a law that draws."""
+    found = levels(ensemble.law, shape, r)
+    if found is None:
+        return min(shape) if r > 1 else 1
+    return int(found[1][found[0] > 0].sum())
+
+
+def _survive(ensemble: Ensemble, least: int) -> Tensor:
+    """Probability that the gates of all layers before each leave at least so many dimensions, shape ``(L,)``."""
+    open_ = [1.0]
+    for n in ensemble.widths[1:-1]:
+        fewer = sum(math.comb(n, i) for i in range(least)) if ensemble.negative_slope == 0 else 0
+        open_.append(1 - fewer / 2**n)  # X1, X4: gates of lower rank
+    return torch.tensor(open_, dtype=torch.float64, device="cpu").cumprod(0)
 
 
 def mean_gain(ensemble: Ensemble) -> Tensor:
@@ -60,12 +121,12 @@ def mean_gain(ensemble: Ensemble) -> Tensor:
 
     .. math::
 
-        \mathbb{E}\sqrt{X_l} = \prod_{j \le l} s_j\, \mathbb{E}\Bigl(\sum_i \sigma_{j,i}^2 \nu_i^2\Bigr)^{1/2}
-            \mathbb{E}\|\varphi(u)\| , \qquad \mathbb{E}\sqrt Y =
-            \frac1{\sqrt\pi} \int_0^\infty \frac{1 - \mathbb{E} e^{-s^2 Y}}{s^2}\, ds ,
+        \mathbb{E}\sqrt{X_l} = \prod_{j \le l} s_j\, \mathbb{E}\Bigl(\sum_i \lambda_{j,i} \nu_i^2\Bigr)^{1/2}
+            \mathbb{E}\|\varphi(u)\| , \qquad \mathbb{E}\sqrt X =
+            \frac1{\sqrt\pi} \int_0^\infty \frac{1 - \mathbb{E} e^{-y^2 X}}{y^2}\, dy ,
 
-    with :math:`\nu, u` uniform on spheres: the mean of :math:`\|h_l\| / \|x\|`, and of :math:`\|J_l u\|` for a unit
-    vector :math:`u`.
+    with :math:`\nu, u` uniform on spheres: the mean of :math:`\|h_l\| / \|x\|`, and of :math:`\|J_l y\|` for a unit
+    vector :math:`y`.
 
     Parameters
     ----------
@@ -101,7 +162,7 @@ def mean_gain(ensemble: Ensemble) -> Tensor:
 
 
 def _mean_root(log_transform: Callable[[Tensor], Tensor]) -> Tensor:
-    """E sqrt(Y) from the logarithm of E exp(-tY): the trapezoidal rule in log s is exact to rounding here."""
+    """E sqrt(X) from the logarithm of E exp(-tX): the trapezoidal rule in log y is exact to rounding here."""
     u = torch.arange(-60.0, 60.0, 0.05, dtype=torch.float64, device="cpu").unsqueeze(-1)
     return (-torch.expm1(log_transform((2 * u).exp())) * (-u.squeeze(-1)).exp()).sum() * 0.05 / math.sqrt(math.pi)
 
