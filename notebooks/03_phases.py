@@ -131,7 +131,7 @@ check.sampled(
     "each squared singular value of X and the quartic trace, minus 4 x 4 and 3 x 5 by rejection and 8 x 12 by the library, in units of r - 1",
     weighted(1.0),
     [0.0] * 15,
-    wrong_samples={"not tilted": weighted(0.0), "tilted by the square": weighted(2.0)},
+    wrong_samples={"without the weight": weighted(0.0), "with its square": weighted(2.0)},
     scale=1.0,
     seed=seed,
 )
@@ -186,8 +186,8 @@ check.sampled(
 )
 
 # %% [markdown]
-# In the condensed phase the tilt is nearly constant. The mean quartic trace is then that of the sphere, with what
-# differs from the limit at order $1/n$. The printed line shows the tilt's share, and the edge of the phase.
+# In the condensed phase the weight is nearly constant. The mean quartic trace is then that of the sphere, with what
+# differs from the limit at order $1/n$. The printed line shows the share of the weight, and the edge of the phase.
 
 # %%
 WIDE = list(itertools.product(((96, 96), (64, 128)), (0.05, 0.1, 0.15, 0.2)))

@@ -468,7 +468,7 @@ widths, deep = (32, 64, 128), (2, 4, 8)
 by_width = torch.stack([drifts(preserving(n), networks_drift, 60) for n in widths])
 by_depth = torch.stack([drifts(preserving(32, L), networks_drift, 70) for L in deep])
 slopes = measure.slope(widths, by_width[:, :, 1:].log().mean(2))  # r/n = 0.25 and 1
-typical, typical_deep = (values.log().nanmean(-1).exp() for values in (by_width, by_depth))  # of those that end
+typical, typical_deep = (values.log().nanmean(-1).exp() for values in (by_width, by_depth))
 for i, name in enumerate(("b = 1", "output 1", "output 100")):
     ends = listed((*typical[0, i], *typical[-1, i]), ".2g")
     print(f"{name}: drift, r/n 0.1, 0.25, 1, at width 32 and 128:", ends, end="  ")

@@ -32,7 +32,7 @@ __all__ = [
 
 
 def beside(shape, radius2, count, generator, *, power=1.0):
-    """Draw M5's matrix X of this shape, (count, *shape): uniform on the Frobenius sphere of a squared radius, tilted by
+    """Draw M5's matrix X of this shape, (count, *shape): uniform on the Frobenius sphere of a squared radius, weighted by
     det(1 - X X^T)^power and cut at spectral norm 1. By plain rejection, against the weight of equal singular values.
     """
     rows, columns = shape
@@ -65,8 +65,8 @@ def mirrors(cases, direct, generator):
     """Excess of M5 (d) over lam drawn directly, and that of wrong ones by name; generator returns a fresh one."""
     ways = {
         "M5": (lambda d: (d - 1) / 2, 3),
-        "not tilted": (lambda d: 0.0, 3),
-        "tilted by d/2": (lambda d: d / 2, 3),
+        "without the weight": (lambda d: 0.0, 3),
+        "with the power d/2": (lambda d: d / 2, 3),
         "one column less": (lambda d: (d - 1) / 2, 2),
     }
     found = {}

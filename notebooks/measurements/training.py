@@ -170,7 +170,10 @@ def drift(network, result, x):
     for one that diverged.
     """
     ended = result.diverged_at == -1
-    before, after = ntk.empirical(network[ended], x), ntk.empirical(result.network[ended], x)
+    before, after = (
+        ntk.empirical(network[ended], x),
+        ntk.empirical(result.network[ended], x),
+    )
     found = before.new_full((len(network),), math.nan)
     found[ended] = (squares(after - before) / squares(before)).sqrt()
     return found
