@@ -364,7 +364,7 @@ check.empirical(
 
 # %% [markdown]
 # The edge of the spectrum makes the stable rank exceed its limit by a relative $c\,n^{-2/3}$, so that
-# $(4\,\varrho_{8n}-\varrho_n)/3$ removes it from the ratios $\varrho_n$ of the sampled stable ranks to the limit.
+# $(4\,\xi_{8n}-\xi_n)/3$ removes it from the ratios $\xi_n$ of the sampled stable ranks to the limit.
 
 # %%
 n, aspects = 2048, np.array([1, 2, 4])  # m/n

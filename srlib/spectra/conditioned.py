@@ -67,7 +67,7 @@ def conditioned_gaussian(
     5 standard deviations above the mean of :math:`\log A`. The law drawn then has the weight :math:`\min(A, c)`, at a
     distance of at most :math:`\mathbb{E}(A - c)_+ / \mathbb{E}A` in total variation: less than :math:`10^{-6}` if
     :math:`\log A` were Gaussian, and its upper tail was thinner wherever measured. The whole matrix, which
-    :func:`srlib.sample` asks for, takes neither frames nor singular values here.
+    :func:`srlib.ensemble.sample` asks for, takes neither frames nor singular values here.
 
     **At high stable rank**, :math:`m \ne n`, the same for :math:`1 - \lambda`, with matrices of shape
     :math:`(k - 1) \times (k + 2)`, :math:`\|X\|_F^2 = k - r` and the weight :math:`A^{(|m-n|-1)/2}`.

@@ -30,7 +30,8 @@ class Law(Protocol):
     A law that has a shorter way to the whole matrix than singular values between Haar frames may offer it by an
     attribute ``matrices(shape, stable_rank, *, batch, generator, dtype, device)``. It returns matrices of spectral
     norm 1, shape ``(*batch, m, n)``, of the law that the frames would give them, or ``None`` where it has no such way
-    at this shape and stable rank. :func:`srlib.sample` asks it first; without the attribute it takes the frames.
+    at this shape and stable rank. :func:`srlib.ensemble.sample` asks it first; without the attribute it takes the
+    frames.
 
     Parameters
     ----------
