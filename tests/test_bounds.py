@@ -375,7 +375,7 @@ def naive_truncation_error(networks, kept, radius):
             dropped.append(sigma[j] / sigma[0] if j < len(sigma) else 0.0)
         largest = max(dropped)
         through = largest / math.sqrt(1 - largest**2) if largest < 1 else math.inf
-        found.append(radius * math.prod(norms) * min(math.sqrt(sum(t * t for t in dropped)), through))
+        found.append(radius * math.prod(norms) * min(math.sqrt(sum(t * t for t in dropped)), through, 2))
     return found
 
 

@@ -397,3 +397,8 @@ def test_a_law_is_asked_for_rows_and_columns():
     sample((3, 8), 2.0, law=law)
     Ensemble((8, 3, 6), 2.0, law=law).sample(1)
     assert asked == [(3, 8), (3, 8), (6, 3)]
+
+
+def test_single_precision_keeps_the_stable_rank_of_a_wide_matrix(generator):
+    W = sample((1000, 1000), 200, law=spectra.conditioned_gaussian, generator=generator, dtype=torch.float32)
+    assert W.double().square().sum().item() / 200 == pytest.approx(1, abs=1e-6)

@@ -505,6 +505,14 @@ def test_mean_kinks_over_all_mirrors_of_a_network(slope):
     assert found.crossings.double().mean(0).tolist() == exactly(expressivity.mean_kinks(ensemble))
 
 
+def test_mean_vertices_where_hardly_any_pattern_of_gates_is_open():
+    """The probability is a difference of numbers that agree in all of their digits but these."""
+    assert expressivity.mean_vertices(Ensemble((60,) * 3, 60), 60)[1].item() == pytest.approx(120 * 2.0**-60, rel=1e-12)
+    exact = sum(math.comb(60, i) for i in range(56, 61))
+    found = expressivity.mean_vertices(Ensemble((60,) * 3, 60), 56)[1].item()
+    assert found == pytest.approx(2 * math.comb(60, 55) * exact * 2.0**-60, rel=1e-12)
+
+
 def test_mean_vertices_of_narrow_layers():
     ensemble = Ensemble((4, 4, 3), 1.6)
     net = ensemble.sample(2_000, generator=generator())

@@ -64,10 +64,10 @@ def conditioned_gaussian(
     uniform on the sphere :math:`\|X\|_F^2 = r - 1`, with the weight :math:`A = \det(I - XX^\top)` where
     :math:`\|X\|_2 < 1` (M5). Proposals on the sphere are accepted with probability :math:`\min(1, A / c)`. If the
     largest possible weight taken for :math:`c` accepts half of them, it is, and the draw is exact. Else :math:`c` lies
-    5 standard deviations above the mean of :math:`\log A`. The law drawn then has the weight :math:`\min(A, c)`, at a
-    distance of at most :math:`\mathbb{E}(A - c)_+ / \mathbb{E}A` in total variation: less than :math:`10^{-6}` if
-    :math:`\log A` were Gaussian, and its upper tail was thinner wherever measured. The whole matrix, which
-    :func:`srlib.ensemble.sample` asks for, takes neither frames nor singular values here.
+    5 standard deviations above the mean of :math:`\log A`, where that is lower. The law drawn then has the weight
+    :math:`\min(A, c)`, at a distance of at most :math:`\mathbb{E}(A - c)_+ / \mathbb{E}A` in total variation: less than
+    :math:`10^{-6}` if :math:`\log A` were Gaussian, and its upper tail was thinner wherever measured. The whole matrix,
+    which :func:`srlib.ensemble.sample` asks for, takes neither frames nor singular values here.
 
     **At high stable rank**, :math:`m \ne n`, the same for :math:`1 - \lambda`, with matrices of shape
     :math:`(k - 1) \times (k + 2)`, :math:`\|X\|_F^2 = k - r` and the weight :math:`A^{(|m-n|-1)/2}`.
@@ -129,14 +129,16 @@ def _proposal(k: int, d: int, r: float) -> _Proposal | None:
 
 
 def _capped(rows: int, columns: int, square: float, power: float, *, mirrored: bool) -> _Proposal | None:
-    spread, log_mean = _spread(rows, columns, square), _log_mean(rows, columns, square)
-    if math.isnan(spread) or math.isnan(log_mean):
+    if math.isnan(spread := _spread(rows, columns, square)):
+        return None
+    if math.isnan(log_mean := _log_mean(rows, columns, square)):
         return None
     typical = power * (log_mean - spread**2 / 2)  # the mean of the logarithm, below the logarithm of the mean
     bound = power * rows * math.log1p(-square / rows)  # at equal singular values
-    for log_cap, least, exact in ((bound, BOUNDED, True), (typical + CAP * power * spread, CAPPED, False)):
+    cap = min(bound, typical + CAP * power * spread)
+    for log_cap, least in ((bound, BOUNDED), (cap, CAPPED)):
         if typical - log_cap >= math.log(least):
-            return _Proposal(rows, columns, square, power, log_cap, mirrored, exact)
+            return _Proposal(rows, columns, square, power, log_cap, mirrored, log_cap == bound)
     return None
 
 
@@ -178,7 +180,9 @@ def _accepted(proposal: _Proposal, count: int, options: Factory) -> tuple[Tensor
     while count or not drawn:
         X = torch.randn(count, proposal.rows, proposal.columns, **options)
         level = torch.rand(count, **options)
-        X.mul_(math.sqrt(proposal.square) / torch.linalg.matrix_norm(X, keepdim=True))
+        # Row by row: one sum over all squares would lose four digits in single precision.
+        rows = torch.linalg.vector_norm(X, dim=-1, keepdim=True)
+        X.mul_(math.sqrt(proposal.square) / torch.linalg.vector_norm(rows, dim=-2, keepdim=True))
         gram = X @ X.mT
         rest = gram.neg()
         rest.diagonal(dim1=-2, dim2=-1).add_(1)

@@ -28,10 +28,10 @@ class Law(Protocol):
     simulations cheaper. Without the attribute a law is taken for one that draws.
 
     A law that has a shorter way to the whole matrix than singular values between Haar frames may offer it by an
-    attribute ``matrices(shape, stable_rank, *, batch, generator, dtype, device)``. It returns matrices of spectral
-    norm 1, shape ``(*batch, m, n)``, of the law that the frames would give them, or ``None`` where it has no such way
-    at this shape and stable rank. :func:`srlib.ensemble.sample` asks it first; without the attribute it takes the
-    frames.
+    attribute ``matrices(shape, stable_rank, *, batch, generator, dtype, device)``, ``dtype`` float32 or float64. It
+    returns matrices of spectral norm 1, shape ``(*batch, m, n)``, of the law that the frames would give them, or
+    ``None`` where it has no such way at this shape and stable rank. :func:`srlib.ensemble.sample` asks it first;
+    without the attribute it takes the frames.
 
     Parameters
     ----------

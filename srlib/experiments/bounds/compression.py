@@ -60,7 +60,8 @@ def truncation_error(network: Network, kept: int | Sequence[int] | Tensor, *, ra
     r"""Bound on the error of truncating all layers, which does not grow with depth (G3).
 
     .. math:: \|f'(x) - f(x)\| \le B \prod_l s_l\; \min\Bigl\{ \Bigl(\sum_l \sigma_l^2\Bigr)^{1/2} ,\;
-              \max_l \frac{\sigma_l}{\sqrt{1 - \sigma_l^2}} \Bigr\} ,
+              \max_l \frac{\sigma_l}{\sqrt{1 - \sigma_l^2}} ,\; 2 \Bigr\}
+              \le \sqrt5\, B \prod_l s_l\, \max_l \sigma_l ,
 
     with :math:`\sigma_l` the first relative singular value that layer :math:`l` drops, 0 if it drops none.
 
@@ -99,7 +100,7 @@ def truncation_error(network: Network, kept: int | Sequence[int] | Tensor, *, ra
     dropped = torch.stack([_following(s, counts[..., l]) for l, s in enumerate(sigma)], -1)
     added = dropped.norm(dim=-1)
     through = dropped / (1 - dropped.square()).clamp(min=0).sqrt()
-    least = torch.minimum(added, through.amax(-1))  # G3 (a)
+    least = torch.minimum(added, through.amax(-1)).clamp(max=2)  # G3 (a)
     return (math.log(radius) + norms.log().sum(-1) + least.log()).exp()
 
 

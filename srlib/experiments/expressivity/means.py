@@ -112,7 +112,7 @@ def _survive(ensemble: Ensemble, least: int) -> Tensor:
     open_ = [1.0]
     for n in ensemble.widths[1:-1]:
         fewer = sum(math.comb(n, i) for i in range(least)) if ensemble.negative_slope == 0 else 0
-        open_.append(1 - fewer / 2**n)  # X1, X4: gates of lower rank
+        open_.append((2**n - fewer) / 2**n)  # X1, X4: gates of lower rank
     return torch.tensor(open_, dtype=torch.float64, device="cpu").cumprod(0)
 
 
