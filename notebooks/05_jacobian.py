@@ -530,19 +530,11 @@ check.sampled("F8.moments", text, found, predicted, wrong=wrong, seed=seed)
 some = measure.towers() + [
     replace(e, negative_slope=a) for e in (mixed, thin) for a in (0.0, 0.2)
 ]
-low, inverse, high, gates = each(measure.bracket, some).T
-costly, one = each(lambda e: measure.exponent(e, before=0.0), some), torch.ones(len(some))
-wrong = {
-    "orthogonal layers cost too": [low / costly, one, one],
-    "upper end less the gates once more": [one, 1 - gates / high, one],
-    "upper end within a factor 4/3": [one, one, one * 8 / 9],
-}
-wrong = {name: torch.stack(ends) for name, ends in wrong.items()}
-found = torch.stack([low / inverse, inverse / high, high / (1.5 * inverse)])
+found, wrong, excess = measure.brackets(some)
 text = f"1 / p_J between the ends of its bracket, the upper end at most 3/2 of it, for {len(some)} networks"
 display(check.bound("F8.bracket", text, found, 1.0, wrong=wrong))
 small = [e for e in some if measure.budget(e) <= 1]
-within = (high / inverse)[each(measure.budget, some) <= 1]
+within = excess[each(measure.budget, some) <= 1]
 distance = measure.distance(small)
 others = {
     "gates left out": measure.distance(small, gates=0.0),

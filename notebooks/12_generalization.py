@@ -206,9 +206,7 @@ for j in range(1, 8):
     shares = following(sigma, j), following(sigma, j + 1), from_ranks, half
     rows.append((error, *(lipschitz(sigma) * share.sum(1) for share in shares)))
 error, allowed, beyond, from_ranks, half = map(torch.cat, zip(*rows, strict=True))
-text = (
-    "error of truncating all layers against the first singular value that each leaves out"
-)
+text = "error of truncating all layers against the first singular value each leaves out"
 wrong = {"one singular value further on": beyond, "nine tenths of it": 0.9 * allowed}
 check.bound("G2.truncation", text, error, allowed, wrong=wrong)
 

@@ -253,9 +253,7 @@ def test_weights_stay_below_the_cap_and_are_accepted_as_often_as_promised(shape,
         assert share == pytest.approx(math.exp(promised), rel=0.03)
 
 
-@pytest.mark.parametrize(
-    ("shape", "r"), [((64, 64), 0.24 * 64), ((64, 128), 0.3 * 64), ((64, 67), 0.85 * 64)]
-)
+@pytest.mark.parametrize(("shape", "r"), [((64, 64), 0.24 * 64), ((64, 128), 0.3 * 64), ((64, 67), 0.85 * 64)])
 def test_a_capped_weight_is_far_in_its_tail(shape, r, generator):
     """Of 5,000 weights none comes near the cap, of a tail that is thinner than a Gaussian's."""
     log_weight, proposal = weights(proposed(shape, r), 5_000, generator), proposed(shape, r)

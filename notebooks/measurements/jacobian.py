@@ -16,6 +16,7 @@ __all__ = [
     "angles_after",
     "biased",
     "bracket",
+    "brackets",
     "budget",
     "chain",
     "cosine_errors",
@@ -463,6 +464,22 @@ def bracket(ensemble):
     spread = feature_norm(ensemble).log_ratio[-1].exp().item()
     high = ((1 + 2 / n[0]) * spread - 1) / 2 - gates
     return torch.tensor([exponent(ensemble), ratios(ensemble)[1], high, gates])
+
+
+def brackets(ensembles):
+    """Return 1 / p_J over its ends, and two thirds of the upper end over it, shape (3, ensembles), all at most 1 (F8);
+    the same with wrong ends in place of the right ones; and the upper end over 1 / p_J.
+    """
+    low, inverse, high, gates = torch.stack([bracket(e) for e in ensembles]).T
+    costly = torch.tensor([exponent(e, before=0.0) for e in ensembles])
+    one = torch.ones(len(ensembles))
+    wrong = {
+        "orthogonal layers cost too": [low / costly, one, one],
+        "upper end less the gates once more": [one, 1 - gates / high, one],
+        "upper end within a factor 4/3": [one, one, one * 8 / 9],
+    }
+    found = torch.stack([low / inverse, inverse / high, high / (1.5 * inverse)])
+    return found, {name: torch.stack(ends) for name, ends in wrong.items()}, high / inverse
 
 
 def participation(network, x, depths):
