@@ -36,8 +36,8 @@ class LogGrowth:
     variance
         :math:`\omega_l^2`, the variance given :math:`h_L \ne 0`, shape ``(L,)``, float64.
     log_survival
-        :math:`\log \pi^{(1)}_l = \log P(h_l \ne 0 \mid h_{l-1} \ne 0)`, shape ``(L,)``, float64; 0 unless the
-        activation is ReLU.
+        :math:`\log \pi^{(1)}_l`, of the probability that :math:`h_l \ne 0` given :math:`h_{l-1} \ne 0`, shape ``(L,)``,
+        float64; 0 unless the activation is ReLU.
     mean_error, variance_error
         Standard errors of ``mean`` and ``variance``, shape ``(L,)``, float64; 0 for a law that does not draw.
     """
