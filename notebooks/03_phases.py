@@ -426,11 +426,11 @@ check.exact(
 # %%
 check.exact(
     "M4.third-order",
-    "slope and second derivative of the multiplier on both sides of both transitions, by differences",
+    "slope and second derivative, mirrored at 1/2, of the multiplier on both sides of both transitions",
     [measured.one_sided(c, side) for c in (0.25, 0.75) for side in (-1, 1)],
-    [[-16, 128], [-16, 0], [-16, 0], [-16, -128]],
+    [[-16, 128], [-16, 0], [-16, 0], [-16, 128]],
     wrong={
-        "second order: the slope jumps": [[-16, 128], [-8, 0], [-8, 0], [-16, -128]],
+        "second order: the slope jumps": [[-16, 128], [-8, 0], [-8, 0], [-16, 128]],
         "no transition": [[-16, 0]] * 4,
     },
     tolerance=5e-3,

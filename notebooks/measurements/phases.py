@@ -310,10 +310,15 @@ def force(rho, aspect=1.0, count=4000):
 
 
 def one_sided(c, side, h=1e-3):
-    """Slope and second derivative of the measured multiplier at c, from one side."""
+    """Slope and second derivative of the measured multiplier at c, from one side; above 1/2, where the multiplier is
+    the opposite of its mirror image, the second derivative changes its sign.
+    """
     y0, y1, y2, y3 = (force(c + side * i * h).mean().item() for i in range(4))
     slope = side * (-11 * y0 + 18 * y1 - 9 * y2 + 2 * y3) / (6 * h)
-    return [slope, (2 * y0 - 5 * y1 + 4 * y2 - y3) / h**2]
+    mirror = (
+        1 if c < 0.5 else -1
+    )  # so that equal errors show one number, whichever is the larger by its rounding
+    return [slope, mirror * (2 * y0 - 5 * y1 + 4 * y2 - y3) / h**2]
 
 
 def multiplier(rho, aspect):
