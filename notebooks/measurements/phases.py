@@ -84,9 +84,7 @@ def tail(shape, r, count, generator, *, law=conditioned_gaussian):
 def walked(shape, r, count, generator, sweeps):
     """Draw lam, shape (count, k - 1), by a walk of some sweeps, also where the library does not walk."""
     with patch.object(conditioned, "SWEEPS", sweeps):
-        if hasattr(conditioned, "_walk"):
-            return conditioned._walk(shape, r, count, generator)
-        return tail(shape, r, count, generator)
+        return conditioned._walk(shape, r, count, generator)
 
 
 FACTORS = {  # exponents of the values, of 1 - lambda and of the Vandermonde factor

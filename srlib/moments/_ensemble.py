@@ -19,6 +19,11 @@ def widths(ensemble: Ensemble) -> tuple[Tensor, Tensor]:
     return sizes[:-1], sizes[1:]
 
 
+def spectra(ensemble: Ensemble) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the stable ranks, the spectral norms and the mean quartic traces of the layers."""
+    return column(ensemble.stable_ranks), column(ensemble.spectral_norms), column(ensemble.quartic_traces().value)
+
+
 def gate_moments(ensemble: Ensemble) -> tuple[float, float]:
     """Return the mean second and fourth powers of a gate, eta and eta_4."""
     a = ensemble.negative_slope

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from srlib.ensemble import Ensemble
-from srlib.moments._ensemble import accumulate, column, gate_moments, widths
+from srlib.moments._ensemble import accumulate, column, gate_moments, spectra, widths
 
 __all__ = ["FeatureNorm", "feature_norm", "fluctuation_exponent"]
 
@@ -73,7 +73,7 @@ def feature_norm(ensemble: Ensemble) -> FeatureNorm:
     tensor([1.0000, 0.1250, 0.0156], dtype=torch.float64)
     """
     n, m = widths(ensemble)
-    r, s, q = (column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces().value))
+    r, s, q = spectra(ensemble)
     eta, eta4 = gate_moments(ensemble)
 
     mean = eta * s**2 * r / n  # F2

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from srlib.ensemble import Ensemble
-from srlib.moments._ensemble import column, gate_moments, widths
+from srlib.moments._ensemble import column, gate_moments, spectra, widths
 from srlib.moments.transfer import gate_transfer, layer_transfer
 
 __all__ = ["JacobianMoments", "jacobian"]
@@ -96,7 +96,7 @@ def jacobian(ensemble: Ensemble) -> JacobianMoments:
     400 35.2
     """
     n, _ = widths(ensemble)
-    r, s, q = (column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces().value))
+    r, s, q = spectra(ensemble)
     eta, eta4 = gate_moments(ensemble)
 
     mean = n[0].log() + (eta * s**2 * r / n).log().sum()  # F7

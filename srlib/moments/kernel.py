@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from srlib.ensemble import Ensemble
-from srlib.moments._ensemble import accumulate, column
+from srlib.moments._ensemble import accumulate, column, spectra
 from srlib.moments.transfer import gate_transfer, layer_transfer
 
 __all__ = ["KernelMoments", "kernel_moments", "ntk"]
@@ -183,7 +183,7 @@ def ntk(ensemble: Ensemble) -> KernelMoments:
     >>> print(f"{moments.relative_variance:.4f}")
     0.3403
     """
-    r, s, q = (column(v) for v in (ensemble.stable_ranks, ensemble.spectral_norms, ensemble.quartic_traces().value))
+    r, s, q = spectra(ensemble)
     return kernel_moments(
         ensemble.widths,
         s**2 * r,
